@@ -1,0 +1,1 @@
+"""Every edge of the twin. An edge translates; it holds no rule."""

@@ -1,0 +1,65 @@
+"""Component types: what a provider can provision, as data.
+
+A type is described by a msgspec struct in the provider's `spec.py`; here it is its JSON Schema, so that the domain can
+validate, materialise defaults and tell immutable from scalable inputs without knowing any provider.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+IMMUTABLE = {"x-immutable": True}
+"""`Meta(extra_json_schema=IMMUTABLE)`: a change of this input replaces the component by a new incarnation."""
+
+SCALABLE = {"x-scalable": True}
+"""`Meta(extra_json_schema=SCALABLE)`: the `scale` signal may set this input."""
+
+
+class ComponentType(Struct, frozen=True, kw_only=True):
+    """What one kind of component takes and gives.
+
+    `secrets` and `outputs` are the names that references may use (`${db.secrets.url}`); `minted` the secrets that the
+    twin makes itself and passes in before the call. `stateful`: removal loses data. `suspends`: the provider can
+    suspend it. `bundled`: its inputs refer to files of the blueprint's bundle. `deadline` bounds one attempt and
+    `settle` is how long an effect may still appear after it, both in seconds.
+    """
+
+    name: str
+    provider: str
+    schema: dict[str, Any]
+    secrets: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    minted: tuple[str, ...] = ()
+    stateful: bool = False
+    suspends: bool = False
+    bundled: bool = False
+    deadline: float = 120.0
+    settle: float = 5.0
+
+    @property
+    def properties(self) -> dict[str, dict[str, Any]]:
+        """The schema of each input."""
+        properties: dict[str, dict[str, Any]] = self.schema.get("properties", {})
+        return properties
+
+    @property
+    def immutable(self) -> frozenset[str]:
+        """Inputs whose change needs a new incarnation."""
+        return frozenset(name for name, schema in self.properties.items() if schema.get("x-immutable"))
+
+    @property
+    def scalable(self) -> frozenset[str]:
+        """Inputs that the `scale` signal may set."""
+        return frozenset(name for name, schema in self.properties.items() if schema.get("x-scalable"))
+
+
+def inputs_schema(struct: type[Struct]) -> dict[str, Any]:
+    """The self-contained JSON Schema of a provider's inputs struct (declare it with `forbid_unknown_fields=True`)."""
+    _, definitions = msgspec.json.schema_components([struct], ref_template="#/$defs/{name}")
+    body = dict(definitions.pop(struct.__name__))
+    if definitions:
+        body["$defs"] = definitions
+    return body

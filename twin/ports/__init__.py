@@ -1,0 +1,1 @@
+"""What the twin needs from the world, one small Protocol per file."""

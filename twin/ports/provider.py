@@ -1,0 +1,134 @@
+"""What a provider does: the port to the world's infrastructure.
+
+The engine makes one provider per target and calls it outside of any transaction. Every method may be called again
+after a crash at any point, and by two workers at once (a zombie and its successor): all must be idempotent by
+`ref.name`. Errors are `Transient`, `Blocked` or `Terminal` (`twin.domain.errors`), mapped at one edge, the provider's
+`errors.py`; whatever else is raised counts as a program error and is Terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import Any, Protocol, runtime_checkable
+
+from msgspec import Struct, field
+from structlog.typing import FilteringBoundLogger
+
+from twin.domain.component_type import ComponentType
+from twin.domain.identity import ComponentRef, EnvironmentId, Placement
+from twin.domain.targets import Target
+
+
+class Applied(Struct, frozen=True, kw_only=True):
+    """What `apply` achieved. `outputs` are public; `secrets` go to the vault and nowhere else."""
+
+    external_id: str
+    outputs: dict[str, Any] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+
+
+class Observed(Struct, frozen=True, kw_only=True):
+    """What stands in the world now. `drift` says, per field, how it differs from `inputs` as last applied: a sentence
+    for a person. Empty = as applied."""
+
+    external_id: str
+    outputs: dict[str, Any] = field(default_factory=dict)
+    drift: dict[str, str] = field(default_factory=dict)
+
+
+class Resource(Struct, frozen=True, kw_only=True):
+    """One thing in the world that carries an environment's mark, as the inventory before a certificate lists it."""
+
+    kind: str
+    external_id: str
+    detail: str = ""
+
+
+class LogLine(Struct, frozen=True, kw_only=True):
+    """One line that a component wrote; `source` tells replicas apart."""
+
+    source: str
+    text: str
+    at: datetime | None = None
+
+
+class StepContext(Struct, frozen=True, kw_only=True):
+    """All that one attempt of a step may use.
+
+    `inputs` are the component's inputs with every reference resolved: they may hold secrets and must not be logged.
+    `secrets` are the minted and issued ones of this component. `idempotency_key` is the same for every attempt of the
+    same step. `heartbeat` reports progress and raises `asyncio.CancelledError` when the step is no longer wanted.
+    `bundle` is the digest of the blueprint's bundle and `read_bundle` gives its bytes (a tar.gz).
+    """
+
+    inputs: Mapping[str, Any]
+    secrets: Mapping[str, str]
+    idempotency_key: str
+    attempt: int
+    deadline: datetime
+    heartbeat: Callable[[str], Awaitable[None]]
+    log: FilteringBoundLogger
+    bundle: str | None = None
+    read_bundle: Callable[[], Awaitable[bytes]] | None = None
+
+
+class Provider(Protocol):
+    """One target, ready to be worked on."""
+
+    async def identify(self) -> Placement:
+        """Where this is: endpoint, and the identity that the server itself reports."""
+        ...
+
+    async def observe(self, ref: ComponentRef, inputs: Mapping[str, Any]) -> Observed | None:
+        """What stands in the world under `ref.name`, compared with `inputs`; None if nothing. Reads only."""
+        ...
+
+    async def apply(self, ref: ComponentRef, step: StepContext) -> Applied:
+        """Create or update to `step.inputs`, also from suspended; converges from any half-done state."""
+        ...
+
+    async def remove(self, ref: ComponentRef, step: StepContext) -> None:
+        """Remove it wholly; already absent is success."""
+        ...
+
+    def owned(self, environment: EnvironmentId) -> AsyncIterator[Resource]:
+        """Everything here that carries the environment's mark, found in the world and not in our records."""
+        ...
+
+    async def close(self) -> None:
+        """Give back connections."""
+        ...
+
+
+@runtime_checkable
+class Suspends(Protocol):
+    """Can stop a component's cost and keep its data; `apply` brings it back."""
+
+    async def suspend(self, ref: ComponentRef, step: StepContext) -> None:
+        """Stop it; already stopped is success."""
+        ...
+
+
+@runtime_checkable
+class ReadsLogs(Protocol):
+    """Can show what a component wrote."""
+
+    def logs(self, ref: ComponentRef, *, lines: int, follow: bool) -> AsyncIterator[LogLine]:
+        """The last `lines` lines, oldest first, then, with `follow`, each new one."""
+        ...
+
+
+class ProviderKind(Protocol):
+    """A provider before it has a target: what it is called, what it offers, how to open it."""
+
+    name: str
+    types: tuple[ComponentType, ...]
+
+    def check(self, target: Target, credentials: Mapping[str, str]) -> None:
+        """Raise `Invalid`, naming the field, if the target's config or credentials cannot be right. No I/O."""
+        ...
+
+    def open(self, target: Target, credentials: Mapping[str, str]) -> Provider:
+        """A provider for this target. Connects lazily."""
+        ...
