@@ -1,0 +1,354 @@
+"""What can be done to a PostgreSQL server, each operation safe to repeat.
+
+Every statement runs by itself (autocommit): CREATE and DROP DATABASE allow nothing else, so there is no rollback to
+rely on and each `ensure_*` converges from whatever is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, LiteralString
+
+import psycopg
+from msgspec import Struct
+from psycopg import sql
+from psycopg.errors import DuplicateDatabase, DuplicateObject, UniqueViolation
+
+from providers.postgres.errors import (
+    CONNECT,
+    CREATE_DATABASE,
+    CREATE_ROLE,
+    Doing,
+    dropping_role,
+    installing,
+    translated,
+    working_on,
+)
+from providers.postgres.spec import TargetConfig
+from twin.domain.errors import Blocked, Terminal
+
+CONNECT_TIMEOUT = 10
+"""Seconds."""
+
+LOCK_TIMEOUT = "20s"
+"""How long a statement waits for a lock before the step is given back as Transient."""
+
+BUILTIN_LOCALES = frozenset({"C.UTF-8", "PG_UNICODE_FAST"})
+"""Locales that PostgreSQL 17+ brings itself: the same sort order on every machine, never changed by the C library."""
+
+CREATED_BY_ANOTHER = (DuplicateDatabase, DuplicateObject, UniqueViolation)
+"""What CREATE says when the name is taken, the last one when it was taken in the same moment."""
+
+INVALID = -2
+"""`datconnlimit` of a database whose DROP was interrupted: it can only be dropped."""
+
+
+class DatabaseState(Struct, frozen=True, kw_only=True):
+    """A database as pg_database shows it."""
+
+    owner: str
+    encoding: str
+    locale: str
+    connections: int
+    open: bool
+    public: bool
+    mark: str | None
+
+    @property
+    def invalid(self) -> bool:
+        """Whether a DROP DATABASE was interrupted in the middle."""
+        return self.connections == INVALID
+
+
+class RoleState(Struct, frozen=True, kw_only=True):
+    """A role as pg_roles shows it."""
+
+    login: bool
+    powers: tuple[str, ...]
+
+
+class Found(Struct, frozen=True):
+    """A database or role in the inventory."""
+
+    kind: str
+    name: str
+    mark: str | None
+
+
+class Server:
+    """A server that the twin works on. It holds no connection: a sleeping twin costs the server nothing."""
+
+    def __init__(self, target: str, config: TargetConfig, password: str) -> None:
+        self._target = target
+        self._config = config
+        self._password = password
+
+    @asynccontextmanager
+    async def session(self, database: str | None = None) -> AsyncIterator[Session]:
+        """A connection to `database` (default: the maintenance database), closed at the end."""
+        config = self._config
+        with translated(target=self._target, user=config.user, doing=CONNECT):
+            connection = await psycopg.AsyncConnection.connect(
+                host=config.host,
+                port=config.port,
+                dbname=database or config.database,
+                user=config.user,
+                password=self._password,
+                sslmode=config.sslmode,
+                gssencmode="disable",
+                connect_timeout=CONNECT_TIMEOUT,
+                application_name="twin",
+                # A tenant owns its database and could put functions into our search path; here only pg_catalog and
+                # what it must be able to create into count.
+                options=f"-c search_path=public -c lock_timeout={LOCK_TIMEOUT} -c client_min_messages=warning",
+                autocommit=True,
+                prepare_threshold=None,
+            )
+        try:
+            yield Session(connection, target=self._target, user=config.user)
+        finally:
+            await connection.close()
+
+
+class Session:
+    """One connection to one database of the server."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any], *, target: str, user: str) -> None:
+        self._connection = connection
+        self._target = target
+        self._user = user
+
+    # --- reading ---
+
+    async def identity(self) -> str | None:
+        """The cluster's system identifier, which survives restarts and failovers; None if we may not read it."""
+        try:
+            rows = await self._read("SELECT system_identifier FROM pg_catalog.pg_control_system()")
+        except Blocked:
+            return None
+        return str(rows[0][0])
+
+    async def lock(self, name: str) -> None:
+        """Until this session ends, no other worker works on `name`: two at once would fail in each other's way."""
+        await self._read("SELECT pg_catalog.pg_advisory_lock(pg_catalog.hashtextextended(%s, 0))", name)
+
+    async def database(self, name: str) -> DatabaseState | None:
+        """The database of that name, or None."""
+        rows = await self._read(
+            # datlocale is new in PostgreSQL 17; through jsonb one statement reads every version.
+            """
+            SELECT pg_get_userbyid(d.datdba), pg_encoding_to_char(d.encoding),
+                   coalesce(to_jsonb(d) ->> 'datlocale', d.datcollate), d.datconnlimit, d.datallowconn,
+                   has_database_privilege('public', d.oid, 'CONNECT'), shobj_description(d.oid, 'pg_database')
+            FROM pg_catalog.pg_database AS d WHERE d.datname = %s
+            """,
+            name,
+        )
+        if not rows:
+            return None
+        owner, encoding, locale, connections, is_open, public, mark = rows[0]
+        return DatabaseState(
+            owner=owner,
+            encoding=encoding,
+            locale=locale,
+            connections=connections,
+            open=is_open,
+            public=public,
+            mark=mark,
+        )
+
+    async def role(self, name: str) -> RoleState | None:
+        """The role of that name, or None."""
+        rows = await self._read(
+            """
+            SELECT rolcanlogin, rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls
+            FROM pg_catalog.pg_roles WHERE rolname = %s
+            """,
+            name,
+        )
+        if not rows:
+            return None
+        login, *flags = rows[0]
+        names = ("SUPERUSER", "CREATEDB", "CREATEROLE", "REPLICATION", "BYPASSRLS")
+        return RoleState(login=login, powers=tuple(name for name, has in zip(names, flags, strict=True) if has))
+
+    async def extensions(self, owner: str) -> list[str]:
+        """The extensions of this session's database, oldest first, without plpgsql and what `owner` installed itself:
+        an app's own migrations may install trusted extensions, which are not ours to drop."""
+        rows = await self._read(
+            "SELECT extname, pg_catalog.pg_get_userbyid(extowner) FROM pg_catalog.pg_extension ORDER BY oid"
+        )
+        return [name for name, by in rows if name != "plpgsql" and by != owner]
+
+    async def extension_names(self) -> set[str]:
+        """Every extension of this session's database, whoever installed it."""
+        return {name for (name,) in await self._read("SELECT extname FROM pg_catalog.pg_extension")}
+
+    async def owned(self, *, mark: str, prefix: str) -> list[Found]:
+        """Databases and roles with that mark, or, since a crash may come before the mark, with that prefix."""
+        rows = await self._read(
+            """
+            SELECT 'postgres.database', d.datname::text, shobj_description(d.oid, 'pg_database')
+            FROM pg_catalog.pg_database AS d
+            WHERE shobj_description(d.oid, 'pg_database') = %(mark)s OR starts_with(d.datname::text, %(prefix)s)
+            UNION ALL
+            SELECT 'postgres.role', r.rolname::text, shobj_description(r.oid, 'pg_authid')
+            FROM pg_catalog.pg_roles AS r
+            WHERE shobj_description(r.oid, 'pg_authid') = %(mark)s OR starts_with(r.rolname::text, %(prefix)s)
+            ORDER BY 1, 2
+            """,
+            mark=mark,
+            prefix=prefix,
+        )
+        return [Found(kind, name, mark) for kind, name, mark in rows]
+
+    # --- making ---
+
+    async def ensure_role(self, name: str, *, password: str, mark: str) -> None:
+        """A role that may log in with `password` and do nothing else; the server sees only a SCRAM verifier."""
+        verifier = self._connection.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256")
+        attributes = sql.SQL("LOGIN PASSWORD {}").format(sql.Literal(verifier.decode()))
+        role = sql.Identifier(name)
+        if await self.role(name) is None:
+            await self._create(
+                CREATE_ROLE, sql.SQL("CREATE ROLE {} NOSUPERUSER NOCREATEDB NOCREATEROLE {}").format(role, attributes)
+            )
+        await self._ensure_membership(name)
+        await self._do(working_on(name), sql.SQL("ALTER ROLE {} {}").format(role, attributes))
+        await self._do(working_on(name), sql.SQL("COMMENT ON ROLE {} IS {}").format(role, sql.Literal(mark)))
+
+    async def ensure_database(self, name: str, *, encoding: str, locale: str, mark: str) -> None:
+        """A database owned by the role of the same name, closed to every other role. A new one accepts no connections
+        until `ensure_open`, so that nobody enters before PUBLIC is kept out.
+
+        Raises Terminal if it stands with another encoding or locale, Blocked if a DROP of it was interrupted.
+        """
+        state = await self.database(name)
+        if state is None:
+            await self._create_database(name, encoding=encoding, locale=locale)
+        else:
+            self._refuse_other(name, state, encoding=encoding, locale=locale)
+        database, role = sql.Identifier(name), sql.Identifier(name)
+        if state is not None and state.owner != name:
+            await self._do(working_on(name), sql.SQL("ALTER DATABASE {} OWNER TO {}").format(database, role))
+        await self._do(working_on(name), sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(mark)))
+        await self._do(working_on(name), sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
+
+    async def ensure_connection_limit(self, name: str, connections: int) -> None:
+        """At most that many connections at once, superusers not counted."""
+        await self._do(
+            working_on(name),
+            sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(sql.Identifier(name), sql.Literal(connections)),
+        )
+
+    async def ensure_open(self, name: str) -> None:
+        """The database accepts connections."""
+        await self._do(
+            working_on(name), sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(name))
+        )
+
+    async def ensure_closed(self, name: str) -> None:
+        """The database accepts no connections and has none; its role, as owner able to reopen it, may not log in."""
+        if await self.role(name):
+            await self._do(working_on(name), sql.SQL("ALTER ROLE {} NOLOGIN").format(sql.Identifier(name)))
+        state = await self.database(name)
+        if state is None or state.invalid:
+            return
+        await self._do(
+            working_on(name), sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(name))
+        )
+        await self._do(
+            working_on(name),
+            sql.SQL(
+                "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity"
+                " WHERE datname = {} AND backend_type = 'client backend'"
+            ).format(sql.Literal(name)),
+        )
+
+    async def ensure_extensions(self, database: str, names: Sequence[str]) -> None:
+        """In this session's database: those extensions, and no other that the twin installed. Nothing that depends on
+        an extension is ever dropped with it (Terminal instead)."""
+        there = await self.extension_names()
+        for name in names:
+            if name not in there:
+                await self._do(
+                    installing(name, database),
+                    sql.SQL("CREATE EXTENSION IF NOT EXISTS {}").format(sql.Identifier(name)),
+                )
+        for name in reversed(await self.extensions(owner=database)):
+            if name not in names:
+                await self._do(
+                    installing(name, database), sql.SQL("DROP EXTENSION IF EXISTS {}").format(sql.Identifier(name))
+                )
+
+    # --- unmaking ---
+
+    async def drop_database(self, name: str) -> None:
+        """The database is gone with all that it held, whoever is connected."""
+        if await self.role(name):
+            await self._ensure_membership(name)  # another twin's admin may have made it
+        await self.ensure_closed(name)
+        await self._do(
+            working_on(name), sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+        )
+
+    async def drop_role(self, name: str) -> None:
+        """The role is gone. Raises Blocked if it owns something in another database."""
+        await self._do(dropping_role(name), sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
+
+    # --- how ---
+
+    async def _ensure_membership(self, name: str) -> None:
+        """An admin that is no superuser may give to a role, and act on what is the role's, only as its member."""
+        rows = await self._read("SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user")
+        if rows[0][0]:
+            return
+        # Since 16 a membership says by itself what it allows, and the one that CREATE ROLE gives allows neither.
+        options = sql.SQL(" WITH INHERIT TRUE, SET TRUE" if self._version >= 160000 else "")
+        await self._do(working_on(name), sql.SQL("GRANT {} TO CURRENT_USER{}").format(sql.Identifier(name), options))
+
+    async def _create_database(self, name: str, *, encoding: str, locale: str) -> None:
+        if locale in BUILTIN_LOCALES and encoding == "UTF8" and self._version >= 170000:
+            place = sql.SQL("LOCALE_PROVIDER builtin BUILTIN_LOCALE {} LC_COLLATE 'C' LC_CTYPE 'C'")
+        else:
+            place = sql.SQL("LOCALE {}")
+        statement = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING {} {} ALLOW_CONNECTIONS false")
+        await self._create(
+            CREATE_DATABASE,
+            statement.format(
+                sql.Identifier(name), sql.Identifier(name), sql.Literal(encoding), place.format(sql.Literal(locale))
+            ),
+        )
+
+    def _refuse_other(self, name: str, state: DatabaseState, *, encoding: str, locale: str) -> None:
+        if state.invalid:
+            raise Blocked(
+                f'{self._target}: a DROP of database "{name}" was interrupted; what it held is lost',
+                key=f"{self._target}/invalid-{name}",
+                mend=f'DROP DATABASE "{name}"',
+            )
+        for field, has, wanted in (("encoding", state.encoding, encoding), ("locale", state.locale, locale)):
+            if has != wanted:
+                raise Terminal(
+                    f'{self._target}: database "{name}" stands with {field} {has}, which cannot become {wanted}',
+                    field=field,
+                )
+
+    async def _read(self, statement: LiteralString, *args: str, **named: str) -> list[tuple[Any, ...]]:
+        with translated(target=self._target, user=self._user, doing=CONNECT):
+            cursor = await self._connection.execute(statement, named or args)
+            return await cursor.fetchall()
+
+    async def _do(self, doing: Doing, statement: sql.Composed) -> None:
+        with translated(target=self._target, user=self._user, doing=doing):
+            await self._connection.execute(statement)
+
+    async def _create(self, doing: Doing, statement: sql.Composed) -> None:
+        """As `_do`; that another worker was faster, from the same inputs, is success."""
+        with translated(target=self._target, user=self._user, doing=doing), suppress(*CREATED_BY_ANOTHER):
+            await self._connection.execute(statement)
+
+    @property
+    def _version(self) -> int:
+        return self._connection.info.server_version
