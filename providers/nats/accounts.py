@@ -1,0 +1,201 @@
+"""The accounts file: NATS keeps accounts and users as configuration, not as data.
+
+One line per account, in JSON (which NATS's own format includes), followed by the mark of its owner as a comment; so
+that one decoder reads it, and the server and the provider can never read two different things. Passwords are in it as
+bcrypt hashes only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import bcrypt
+import msgspec
+from msgspec import Struct, field
+
+from providers.nats.errors import file_failure
+from twin.domain.errors import Blocked, Terminal, Transient
+from twin.domain.targets import Target
+
+HEADER = "# Written by the twin: changes by hand are lost, other lines stop it.\n"
+SEPARATOR = " # "
+
+COST = 4
+"""bcrypt's cost, the lowest: passwords here are long and random, so a dearer hash protects nothing, while the server
+hashes the password of every connected client again at each reload."""
+
+LOCK_PATIENCE = 30.0
+"""Seconds to wait for another worker that is rewriting the file."""
+
+FORBIDDEN = ("$JS.API.STREAM.UPDATE.>", "$JS.API.STREAM.DELETE.>", "$JS.API.STREAM.RESTORE.>")
+"""What an application may not ask of JetStream: the stream's limits are the component's inputs."""
+
+
+class Deny(Struct, frozen=True):
+    """Subjects that a user may not publish to."""
+
+    deny: tuple[str, ...]
+
+
+class Permissions(Struct, frozen=True):
+    """NATS's `permissions` of a user."""
+
+    publish: Deny
+
+
+class User(Struct, frozen=True, omit_defaults=True):
+    """A user; `password` is a bcrypt hash."""
+
+    user: str
+    password: str
+    permissions: Permissions | None = None
+
+
+class JetStreamLimits(Struct, frozen=True):
+    """One stream per account, which has its own bounds. No bytes are reserved here: an account that asks for more than
+    the server has would keep the server from starting."""
+
+    max_streams: int = 1
+
+
+class Account(Struct, frozen=True):
+    """An account as the server reads it."""
+
+    users: tuple[User, ...]
+    jetstream: JetStreamLimits = field(default_factory=JetStreamLimits)
+    mark: str = ""
+
+    def user(self, name: str) -> User | None:
+        """The user of that name, if it may log in."""
+        return next((user for user in self.users if user.user == name), None)
+
+
+class _Body(Struct, frozen=True):
+    """An account without its mark: what stands between the braces."""
+
+    jetstream: JetStreamLimits
+    users: tuple[User, ...]
+
+
+def admin(account: str) -> str:
+    """The twin's own user in an account. Users are unique over the whole server, and names hold no dot."""
+    return f"{account}.twin"
+
+
+def with_hash(name: str, password: str, before: User | None, permissions: Permissions | None = None) -> User:
+    """A user with that password; the hash of `before` stays if it fits, so that an unchanged file stays unchanged.
+
+    Raises Terminal for a password beyond bcrypt's 72 bytes.
+    """
+    secret = password.encode()
+    if len(secret) > 72:
+        raise Terminal(f"The password of {name} is longer than the 72 bytes that NATS can check.", field="password")
+    if before is not None and bcrypt.checkpw(secret, before.password.encode()):
+        return User(name, before.password, permissions)
+    return User(name, bcrypt.hashpw(secret, bcrypt.gensalt(COST)).decode(), permissions)
+
+
+APPLICATION = Permissions(Deny(FORBIDDEN))
+
+
+class AccountsFile:
+    """The file of a target. Everything here blocks for a moment only: the file is small and local."""
+
+    def __init__(self, path: str, target: Target) -> None:
+        self._path = Path(path)
+        self._target = target
+
+    def read(self) -> dict[str, Account]:
+        """All accounts by name. Raises Blocked if the file cannot be read or holds what the twin did not write."""
+        try:
+            text = self._path.read_text()
+        except OSError as error:
+            raise file_failure(error, self._target, str(self._path)) from error
+        accounts = {}
+        for number, line in enumerate(text.splitlines(), 1):
+            if not line.strip() or line.startswith("#"):
+                continue
+            body, _, mark = line.rpartition(SEPARATOR)
+            try:
+                ((name, account),) = msgspec.json.decode("{" + body + "}", type=dict[str, _Body]).items()
+            except (msgspec.DecodeError, ValueError) as error:
+                key = f"{self._target.name}/accounts-file"
+                raise Blocked(
+                    f"{self._target.name}: line {number} of {self._path} was not written by the twin.",
+                    key=key,
+                    mend=f"Move it to the server's own configuration, then: twin blocks resolve {key}",
+                ) from error
+            accounts[name] = Account(account.users, account.jetstream, mark)
+        return accounts
+
+    async def change(self, change: Callable[[dict[str, Account]], object]) -> None:
+        """Read, change and replace the file, alone among all workers of this machine.
+
+        A reader sees the old file or the new one. Raises Blocked as `read` does, Transient if the lock stays taken.
+        """
+        async with self._locked():
+            before = self.read()
+            after = dict(before)
+            change(after)
+            if after != before:
+                try:
+                    self._replace(after)
+                except OSError as error:
+                    raise file_failure(error, self._target, str(self._path)) from error
+
+    def _replace(self, accounts: dict[str, Account]) -> None:
+        """Write beside it, then rename. Mode and owners stay, because the server may run as another user."""
+        lines = [
+            msgspec.json.encode({name: _Body(account.jetstream, account.users)}).decode()[1:-1]
+            + SEPARATOR
+            + account.mark
+            for name, account in sorted(accounts.items())
+        ]
+        old = self._path.stat()
+        handle, beside = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=self._path.parent)
+        try:
+            with os.fdopen(handle, "w") as file:
+                file.write(HEADER + "".join(f"{line}\n" for line in lines))
+                file.flush()
+                if (old.st_uid, old.st_gid) != (os.getuid(), os.getgid()):
+                    os.fchown(file.fileno(), old.st_uid if os.getuid() == 0 else -1, old.st_gid)
+                os.fchmod(file.fileno(), old.st_mode & 0o7777)
+                os.fsync(file.fileno())
+            os.replace(beside, self._path)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(beside)
+            raise
+
+    @asynccontextmanager
+    async def _locked(self) -> AsyncIterator[None]:
+        """Hold the lock, which is a file of its own because the accounts file is replaced. Polled, so that a cancelled
+        step leaves no thread behind that takes the lock later."""
+        try:
+            handle = os.open(f"{self._path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise file_failure(error, self._target, str(self._path)) from error
+        try:
+            try:
+                async with asyncio.timeout(LOCK_PATIENCE):
+                    while not _taken(handle):  # noqa: ASYNC110 - the event is in another process
+                        await asyncio.sleep(0.01)
+            except TimeoutError as error:
+                raise Transient(f"{self._target.name}: another worker holds {self._path}.lock.") from error
+            yield
+        finally:
+            os.close(handle)
+
+
+def _taken(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,203 @@
+"""What the provider asks of a NATS server: reload, streams of an account, inventory.
+
+Connections are made per call and given back at once: they cost a few milliseconds, and an idle target costs nothing.
+Every method raises step failures only (see errors.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from nats.aio.client import Client as Connection
+from nats.js import JetStreamContext
+from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import NotFoundError
+
+from providers.nats.accounts import admin
+from providers.nats.errors import ACCOUNT_REFUSED, SYSTEM_REFUSED, Outcome, translated
+from providers.nats.spec import Config, Credentials, StreamInputs
+from twin.domain.errors import Blocked
+from twin.domain.targets import Target
+
+CONNECT_TIMEOUT = 5
+REQUEST_TIMEOUT = 10.0
+PAGE = 128
+"""Accounts per page of the inventory."""
+
+MARK = "twin.mark"
+"""The key in a stream's metadata that says which environment owns it."""
+
+
+def stream_config(name: str, mark: str, inputs: StreamInputs) -> StreamConfig:
+    """The stream that `inputs` ask for."""
+    return StreamConfig(
+        name=name,
+        subjects=list(inputs.subjects),
+        retention=RetentionPolicy(inputs.retention),
+        storage=StorageType(inputs.storage),
+        discard=DiscardPolicy(inputs.discard),
+        max_bytes=inputs.max_bytes,
+        max_msgs=inputs.max_messages,
+        max_age=float(inputs.max_age),
+        metadata={MARK: mark},
+    )
+
+
+class NatsClient:
+    """One server, as its system user and as the twin's own user in each account."""
+
+    def __init__(self, target: Target, config: Config, credentials: Credentials) -> None:
+        self._target = target
+        self._config = config
+        self._credentials = credentials
+
+    @property
+    def endpoint(self) -> str:
+        """Host and port."""
+        host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
+        return f"{host}:{self._config.port}"
+
+    def admin_password(self, account: str) -> str:
+        """The password of the twin's user in `account`: derived, so that one account's opens no other."""
+        return hmac.new(self._credentials.admin_password.encode(), account.encode(), hashlib.sha256).hexdigest()
+
+    async def name(self) -> str:
+        """The server's configured name. Its id changes at every start and so identifies nothing; a server without a
+        name reports its id for it, which is Blocked."""
+        async with self._system() as connection:
+            server = await self._server(connection)
+        if server["name"] == server["id"]:
+            key = f"{self._target.name}/server-name"
+            raise Blocked(
+                f"{self._target.name} has no server_name: after a restart nobody could tell it from another server.",
+                key=key,
+                mend=f"Set server_name in the server's configuration and restart it, then: twin blocks resolve {key}",
+            )
+        return str(server["name"])
+
+    async def reload(self) -> None:
+        """Have the server read its configuration again; returns when accounts and users are as configured."""
+        async with self._system() as connection:
+            server = await self._server(connection)
+            answer = await self._ask(connection, f"$SYS.REQ.SERVER.{server['id']}.RELOAD")
+        if "error" in answer:  # its description quotes the configuration: it stays in the server's log
+            key = f"{self._target.name}/reload"
+            raise Blocked(
+                f"{self._target.name} refuses to reload its configuration.",
+                key=key,
+                mend=f"Correct the configuration (the server's log names the line), then: twin blocks resolve {key}",
+            )
+
+    async def check_login(self, user: str, password: str) -> None:
+        """Log in once, as an application would."""
+        async with self._connection(user, password, ACCOUNT_REFUSED):
+            pass
+
+    async def ensure_stream(self, account: str, stream: StreamConfig) -> None:
+        """Create the stream, or change it to this configuration; what it holds stays, as far as there is room."""
+        async with self._jetstream(account) as jetstream:
+            try:
+                await jetstream.update_stream(stream)
+            except NotFoundError:
+                await jetstream.add_stream(stream)
+
+    async def delete_streams(self, account: str) -> None:
+        """Delete all streams of the account and what they hold; none is success."""
+        async with self._jetstream(account) as jetstream:
+            while streams := await jetstream.streams_info():
+                for stream in streams:
+                    try:
+                        await jetstream.delete_stream(str(stream.config.name))
+                    except NotFoundError:
+                        continue  # another worker was faster
+
+    async def streams(self, account: str | None = None) -> list[tuple[str, dict[str, Any]]]:
+        """Account and configuration, as the server itself lists them, of all streams or of those of one account."""
+        found: list[tuple[str, dict[str, Any]]] = []
+        async with self._system() as connection:
+            server = await self._server(connection)
+            offset, total = 0, 1
+            while offset < total:
+                query: dict[str, Any] = {
+                    "accounts": True,
+                    "streams": True,
+                    "config": True,
+                    "offset": offset,
+                    "limit": PAGE,
+                }
+                if account is not None:
+                    query["account"] = account
+                page = (await self._ask(connection, f"$SYS.REQ.SERVER.{server['id']}.JSZ", query))["data"]
+                for detail in page.get("account_details", ()):
+                    if account in (None, detail["name"]):  # asked for an unknown account, the server lists all
+                        found += [(detail["name"], stream["config"]) for stream in detail.get("stream_detail", ())]
+                offset, total = offset + PAGE, 0 if account is not None else page["total"]
+        return found
+
+    async def _server(self, connection: Connection) -> dict[str, Any]:
+        """What the server says of itself."""
+        server: dict[str, Any] = (await self._ask(connection, "$SYS.REQ.SERVER.PING"))["server"]
+        if not server.get("jetstream"):
+            key = f"{self._target.name}/jetstream"
+            raise Blocked(
+                f"{self._target.name} has JetStream disabled.",
+                key=key,
+                mend=f"Add a jetstream block to the server's configuration, then: twin blocks resolve {key}",
+            )
+        return server
+
+    async def _ask(self, connection: Connection, subject: str, query: dict[str, Any] | None = None) -> dict[str, Any]:
+        message = await connection.request(subject, json.dumps(query).encode() if query else b"", REQUEST_TIMEOUT)
+        answer: dict[str, Any] = json.loads(message.data)
+        return answer
+
+    def _system(self) -> AbstractAsyncContextManager[Connection]:
+        """As the system user, who sees the server and no account's messages."""
+        return self._connection(self._credentials.system_user, self._credentials.system_password, SYSTEM_REFUSED)
+
+    @asynccontextmanager
+    async def _jetstream(self, account: str) -> AsyncIterator[JetStreamContext]:
+        """JetStream as the twin's user in `account`."""
+        async with self._connection(admin(account), self.admin_password(account), ACCOUNT_REFUSED) as connection:
+            yield connection.jetstream(timeout=REQUEST_TIMEOUT)
+
+    @asynccontextmanager
+    async def _connection(self, user: str, password: str, refused: Outcome) -> AsyncIterator[Connection]:
+        """A connection for one use; `refused` is what it means if the server does not know this user."""
+        connection = Connection()
+        with translated(self._target, refused):
+            try:
+                await connection.connect(
+                    f"nats://{self.endpoint}",
+                    user=user,
+                    password=password,
+                    name="twin",
+                    allow_reconnect=False,
+                    max_reconnect_attempts=1,
+                    reconnect_time_wait=0,
+                    connect_timeout=CONNECT_TIMEOUT,
+                    error_cb=_raised_anyway,
+                )
+                yield connection
+            finally:
+                await _close(connection)
+
+
+async def _close(connection: Connection) -> None:
+    """Close, in a task of its own: nats-py's `close` swallows the cancellation of whoever waits for it."""
+    closing = asyncio.ensure_future(connection.close())
+    try:
+        await asyncio.shield(closing)
+    except asyncio.CancelledError:
+        await asyncio.wait([closing], timeout=CONNECT_TIMEOUT)
+        raise
+
+
+async def _raised_anyway(error: Exception) -> None:
+    """nats-py prints errors unless it is given a callback; the calls raise them too."""
