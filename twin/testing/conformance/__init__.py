@@ -1,1 +1,6 @@
 """One suite per port; every implementation runs it."""
+
+import pytest
+
+# The suites are no test modules, so pytest would not explain their failed assertions unless told.
+pytest.register_assert_rewrite("twin.testing.conformance.provider", "twin.testing.conformance.provider_hooks")
