@@ -1,0 +1,237 @@
+"""What can be done to a Redis server, each operation safe to repeat.
+
+Redis has no comments on users, so what is ours stands in a hash, written before the first thing that it tells of and
+deleted after the last.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import msgspec
+import redis.asyncio
+from msgspec import Struct
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ResponseError
+
+from providers.redis.errors import translated
+from providers.redis.rules import rules
+from providers.redis.spec import KeyspaceInputs, TargetConfig
+
+OWNED = "twin:owned"
+"""Hash: user → mark."""
+
+APPLIED = "twin:applied"
+"""Hash: user → `Noted`, as JSON: what was asked for, and how the server itself then wrote the rules down."""
+
+IDENTITY = "twin:identity"
+"""The server's identity: `run_id` is a new one after every restart."""
+
+TIMEOUT = 10.0
+"""Seconds, to connect and for each answer."""
+
+BATCH = 1000
+"""Keys looked at per SCAN."""
+
+NO_ACL_FILE = "not configured to use an ACL file"
+
+
+class Noted(Struct, frozen=True):
+    """What `ensure_user` left, to compare with later: the server rewrites rules, so ours cannot be compared."""
+
+    inputs: KeyspaceInputs
+    rules: str
+
+
+class UserState(Struct, frozen=True, kw_only=True):
+    """A user as ACL GETUSER shows it; `rules` is everything but passwords and on/off."""
+
+    on: bool
+    passwords: int
+    rules: str
+
+
+OpenSession = Callable[[int], "AbstractAsyncContextManager[Session]"]
+
+
+class Server:
+    """A server that the twin works on. It holds no connection: a sleeping twin costs the server nothing."""
+
+    def __init__(self, target: str, config: TargetConfig, password: str) -> None:
+        self._target = target
+        self._config = config
+        self._password = password
+
+    @asynccontextmanager
+    async def session(self, database: int = 0) -> AsyncIterator[Session]:
+        """A connection, closed at the end; whatever goes wrong inside comes out as a StepFailure."""
+        config = self._config
+        client = redis.asyncio.Redis(
+            host=config.host,
+            port=config.port,
+            db=database,
+            username=config.user,
+            password=self._password,
+            ssl=config.tls,
+            socket_timeout=TIMEOUT,
+            socket_connect_timeout=TIMEOUT,
+            retry=Retry(NoBackoff(), 0),  # the engine retries
+            client_name="twin",
+            driver_info=None,
+            protocol=2,
+            decode_responses=False,  # keys are bytes, and not ours to decode
+        )
+        with translated(target=self._target, user=config.user):
+            try:
+                yield Session(client, self.session)
+            finally:
+                await client.aclose()
+
+
+class Session:
+    """One connection to one database of the server. `open_other` connects to another."""
+
+    def __init__(self, client: redis.asyncio.Redis, open_other: OpenSession) -> None:
+        self._redis: Any = client  # redis-py's types do not tell its synchronous from its asynchronous answers
+        self._open_other = open_other
+
+    # --- reading ---
+
+    async def identity(self) -> str:
+        """A value that the server keeps with its data, made up on the first contact."""
+        await self._redis.set(IDENTITY, secrets.token_hex(16), nx=True)
+        return _text(await self._redis.get(IDENTITY))
+
+    async def user(self, name: str) -> UserState | None:
+        """The user of that name, or None."""
+        reply = await self._raw("ACL", "GETUSER", name)
+        if reply is None:
+            return None
+        fields = {_text(key): value for key, value in zip(reply[::2], reply[1::2], strict=True)}
+        flags = {_text(flag) for flag in fields.pop("flags")}
+        passwords = fields.pop("passwords")
+        return UserState(
+            on="on" in flags,
+            passwords=-1 if "nopass" in flags else len(passwords),
+            rules=msgspec.json.encode(_plain(fields), order="sorted").decode(),
+        )
+
+    async def noted(self, name: str) -> Noted | None:
+        """What the last `ensure_user` left."""
+        reply = await self._redis.hget(APPLIED, name)
+        try:
+            return msgspec.json.decode(reply, type=Noted) if reply else None
+        except msgspec.DecodeError:
+            return None  # written by another version, or by hand: as good as none
+
+    async def marked(self, name: str) -> str | None:
+        """The mark that stands for that user, or None."""
+        reply = await self._redis.hget(OWNED, name)
+        return _text(reply) if reply else None
+
+    async def marks(self) -> dict[str, str]:
+        """Every user that was ever marked, with its mark."""
+        return {_text(name): _text(mark) for name, mark in (await self._redis.hgetall(OWNED)).items()}
+
+    async def users(self) -> set[str]:
+        """The names of all users."""
+        return {_text(name) for name in await self._raw("ACL", "USERS")}
+
+    async def keys(self, prefix: str) -> AsyncIterator[list[bytes]]:
+        """The keys of this session's database that begin with `prefix`, in batches (some empty)."""
+        cursor = 0
+        while True:
+            cursor, batch = await self._redis.scan(cursor, match=f"{prefix}*", count=BATCH)
+            yield batch
+            if cursor == 0:
+                return
+
+    async def databases(self) -> list[int]:
+        """The databases that hold keys."""
+        return sorted(int(name.removeprefix("db")) for name in await self._redis.info("keyspace"))
+
+    # --- making ---
+
+    async def ensure_marked(self, name: str, mark: str) -> None:
+        """The user is known as ours, before there is one."""
+        await self._redis.hset(OWNED, name, mark)
+
+    async def ensure_user(self, name: str, *, password: str, inputs: KeyspaceInputs) -> None:
+        """The user may do what `inputs` say below its prefix, and nothing else; its old passwords end."""
+        categories = {_text(name) for name in await self._raw("ACL", "CAT")}
+        granted = rules(
+            name, password=password, inputs=inputs, version=await self._major_version(), categories=categories
+        )
+        await self._raw("ACL", "SETUSER", name, *granted)
+        state = await self.user(name)
+        if state is not None:
+            await self._redis.hset(APPLIED, name, msgspec.json.encode(Noted(inputs, state.rules)))
+
+    async def ensure_off(self, name: str) -> None:
+        """The user, if there is one, may not log in and has no connection."""
+        if await self.user(name) is None:
+            return
+        await self._raw("ACL", "SETUSER", name, "off")
+        await self._raw("CLIENT", "KILL", "USER", name)
+
+    async def ensure_saved(self) -> bool:
+        """Users are on disk; False if the server has no ACL file, so that they end with it."""
+        try:
+            await self._raw("ACL", "SAVE")
+        except ResponseError as error:
+            if NO_ACL_FILE in str(error):
+                return False
+            raise
+        return True
+
+    # --- unmaking ---
+
+    async def drop_keys(self, prefix: str, heartbeat: Callable[[str], Awaitable[None]]) -> None:
+        """No key begins with `prefix`, in any database. May be interrupted: what is gone stays gone."""
+        for database in await self.databases():
+            async with self._open_other(database) as other:
+                deleted = 0
+                async for batch in other.keys(prefix):
+                    if batch:
+                        deleted += await other.unlink(batch)
+                    await heartbeat(f"{deleted} keys deleted from database {database}")
+
+    async def unlink(self, keys: list[bytes]) -> int:
+        """Delete these; gives how many of them there were."""
+        return int(await self._redis.unlink(*keys))
+
+    async def drop_user(self, name: str) -> None:
+        """The user is gone; the server ends its connections."""
+        await self._raw("ACL", "DELUSER", name)
+
+    async def drop_marked(self, name: str) -> None:
+        """Nothing tells of the user any more."""
+        await self._redis.hdel(APPLIED, name)
+        await self._redis.hdel(OWNED, name)
+
+    # --- how ---
+
+    async def _major_version(self) -> int:
+        info = await self._redis.info("server")
+        return int(str(info["redis_version"]).partition(".")[0])
+
+    async def _raw(self, *words: str) -> Any:
+        """The server's answer as it came: redis-py reads these differently from version to version."""
+        return await self._redis.execute_command(*words)
+
+
+def _text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _plain(value: Any) -> Any:
+    """The reply with text for bytes."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return _text(value)
