@@ -1,0 +1,131 @@
+"""From what the operating system and git say to the classes of failure: one table, one edge."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from urllib.parse import unquote, urlsplit
+
+from twin.domain.errors import Blocked, StepFailure, Terminal, Transient
+
+HIDDEN = "•••"
+SHORTEST_SECRET = 6  # shorter ones would hide ordinary words
+
+_DISK = {errno.ENOSPC, errno.EDQUOT}
+_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
+_CAPACITY = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
+
+_GIT_NETWORK = re.compile(
+    r"could not resolve host|connection (refused|timed out|reset)|failed to connect|early eof|rpc failed"
+    r"|hung up unexpectedly|network is unreachable|operation timed out|returned error: (5\d\d|429)|tls|ssl",
+    re.IGNORECASE,
+)
+_GIT_ACCESS = re.compile(
+    r"authentication failed|could not read (username|password)|permission denied|prompts disabled"
+    r"|returned error: 40[13]|host key verification failed|dubious ownership",
+    re.IGNORECASE,
+)
+_GIT_ABSENT = re.compile(
+    r"not found|does not exist|not appear to be a git repository|couldn't find remote ref|not our ref"
+    r"|returned error: 404",
+    re.IGNORECASE,
+)
+
+
+def blocked_by_disk(target: str, what: str) -> Blocked:
+    """The file system of the target's directory is full."""
+    return Blocked(
+        f"No space is left for process target {target!r}: {what}.",
+        key=f"process/{target}/disk",
+        mend=f"Free space there, then: twin blocks resolve process/{target}/disk",
+    )
+
+
+def blocked_by_git(target: str) -> Blocked:
+    """No git program."""
+    return Blocked(
+        f"The machine of process target {target!r} has no git program; components with source.git need it.",
+        key=f"process/{target}/git",
+        mend=f"Install git there, then: twin blocks resolve process/{target}/git",
+    )
+
+
+@contextmanager
+def translated(target: str) -> Iterator[None]:
+    """Turn the operating system's errors on our own files and processes into failures that say what happens next."""
+    try:
+        yield
+    except StepFailure:
+        raise
+    except OSError as error:
+        what = f"{error.strerror or type(error).__name__} ({error.filename or 'no file'})"
+        if error.errno in _DISK:
+            raise blocked_by_disk(target, what) from error
+        if error.errno in _PERMISSION:
+            raise Blocked(
+                f"The twin's user may not use the directory of process target {target!r}: {what}.",
+                key=f"process/{target}/permission",
+                mend=f"Give the user the directory, then: twin blocks resolve process/{target}/permission",
+            ) from error
+        if error.errno in _CAPACITY:
+            raise Blocked(
+                f"The machine of process target {target!r} is out of processes, memory or open files: {what}.",
+                key=f"process/{target}/capacity",
+                mend=f"Raise the limit or move load away, then: twin blocks resolve process/{target}/capacity",
+            ) from error
+        raise Transient(f"The machine of process target {target!r} reports: {what}.") from error
+
+
+def git_failure(target: str, said: str) -> StepFailure:
+    """What git's last words mean; `said` is already free of secrets."""
+    last = " ".join(said.split())[-600:]
+    if re.search("no space left|disk quota", said, re.IGNORECASE):
+        return blocked_by_disk(target, "git could not write")
+    if _GIT_ACCESS.search(said):
+        return Terminal(
+            f"The repository refuses access: {last}",
+            field="source.git",
+            mend="Use a URL that the twin may read, with its token as a secret reference.",
+        )
+    if _GIT_ABSENT.search(said):
+        return Terminal(f"The repository or the ref does not exist: {last}", field="source.git")
+    if _GIT_NETWORK.search(said):
+        return Transient(f"The repository cannot be reached: {last}")
+    return Terminal(f"git failed: {last}", field="source.git")
+
+
+def words_to_hide(values: Iterable[str], shortest: int = SHORTEST_SECRET) -> list[str]:
+    """The texts that must not be shown: each value, its lines, and the password within a URL; longest first."""
+    words: set[str] = set()
+    for value in values:
+        words.add(value)
+        words.update(value.splitlines())
+        password = _password(value)
+        words.update((password, unquote(password)))
+    return sorted((word for word in words if len(word) >= shortest), key=len, reverse=True)
+
+
+def words_to_hide_in_logs(env: Mapping[str, str]) -> list[str]:
+    """Like `words_to_hide`, but it leaves ordinary short settings readable (LOG_LEVEL=warning): long values, passwords
+    of URLs, and the values of variables whose names say that they are secret."""
+    telling = re.compile(r"SECRET|TOKEN|PASS|PWD|KEY|CREDENTIAL|AUTH|DSN|SALT|PRIVATE", re.IGNORECASE)
+    plain = [value for value in env.values() if len(value) >= 12]
+    named = [value for name, value in env.items() if telling.search(name)]
+    passwords = [password for value in env.values() if (password := _password(value))]
+    return sorted({*words_to_hide(plain, 12), *words_to_hide([*named, *passwords])}, key=len, reverse=True)
+
+
+def hide(text: str, words: Iterable[str]) -> str:
+    """`text` without any of `words` (as `words_to_hide` gives them)."""
+    for word in words:
+        text = text.replace(word, HIDDEN)
+    return text
+
+
+def _password(value: str) -> str:
+    try:
+        return urlsplit(value).password or ""
+    except ValueError:
+        return ""
