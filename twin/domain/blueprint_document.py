@@ -60,14 +60,21 @@ def document(blueprint: Blueprint) -> dict[str, Any]:
     metadata = {"name": blueprint.name, "version": blueprint.version}
     if blueprint.description:
         metadata["description"] = blueprint.description
-    body: dict[str, Any] = {"apiVersion": API_VERSION, "kind": "Blueprint", "metadata": metadata}
-    if blueprint.inputs:
-        body["inputs"] = blueprint.inputs
-    body["components"] = blueprint.components
-    if blueprint.tiers:
-        body["tiers"] = blueprint.tiers
-    built: dict[str, Any] = msgspec.to_builtins(body)
-    return built
+    body = {
+        "apiVersion": API_VERSION,
+        "kind": "Blueprint",
+        "metadata": metadata,
+        "inputs": blueprint.inputs,
+        "components": {name: _told(spec) for name, spec in blueprint.components.items()},
+        "tiers": {name: _told(spec) for name, spec in blueprint.tiers.items()},
+    }
+    return {key: value for key, value in body.items() if value or key == "components"}
+
+
+def _told(spec: ComponentSpec | TierSpec) -> dict[str, Any]:
+    # msgspec's omit_defaults keeps structs and floats that merely equal their default.
+    built: dict[str, Any] = msgspec.to_builtins(spec)
+    return {key: value for key, value in built.items() if value not in ({}, 0.0, False)}
 
 
 class _Plain:

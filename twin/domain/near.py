@@ -9,7 +9,7 @@ from collections.abc import Iterable
 def near_misses(name: str, known: Iterable[str], *, most: int = 3) -> tuple[str, ...]:
     """Known names similar to `name`, best first."""
     by_folded = {each.casefold(): each for each in sorted(known)}
-    close = difflib.get_close_matches(name.casefold(), by_folded, n=most, cutoff=0.6)
+    close = difflib.get_close_matches(name.casefold(), by_folded, n=most, cutoff=0.5)
     return tuple(by_folded[folded] for folded in close)
 
 
