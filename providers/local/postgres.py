@@ -93,7 +93,7 @@ class PostgresServer:
         """The administrator `twin` with its password, and what it may do."""
         try:
             with self._connect(port, _SUPERUSER, self._superuser_password()) as connection:
-                if not connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [_USER]).fetchone():
+                if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [_USER]).fetchone() is None:
                     connection.execute("CREATE ROLE twin")
                 # Hashed here, so that the server never sees the clear text, not even in a log.
                 verifier = connection.pgconn.encrypt_password(

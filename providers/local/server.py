@@ -97,11 +97,16 @@ class Server:
             state = load_state(self._state_file)
             deadline = time.monotonic() + READY_SECONDS
             process = self._find(state)
-            if process is not None and state.port is not None and self._answers(process, state, state.port, deadline):
-                self._remember(state, process, state.port)
-                return
-            if process is not None:  # ours, but deaf: its state is lost or it hangs
+            if process is not None:
+                if state.port is not None and self._answers(process, state, state.port, deadline):
+                    try:
+                        self._finish(state, process, state.port)
+                    except NotAnswering as refused:
+                        raise self._unavailable(str(refused)) from None
+                    return
+                # Ours, but deaf: it hangs, or the state file is lost and with it the port.
                 processes.terminate(process, self.software.stop_signal, patience=STOP_SECONDS)
+                deadline = time.monotonic() + READY_SECONDS
             self._launch(state, deadline)
 
     def stop(self) -> None:
@@ -165,8 +170,7 @@ class Server:
                 save_state(self._state_file, state)
                 try:
                     if self._answers(process, state, port, deadline):
-                        self.software.finish(port)
-                        self._remember(state, process, port)
+                        self._finish(state, process, port)
                         return
                 except NotAnswering as refused:
                     problem = str(refused)
@@ -193,7 +197,9 @@ class Server:
                 return True
         return False
 
-    def _remember(self, state: State, process: psutil.Process, port: int) -> None:
+    def _finish(self, state: State, process: psutil.Process, port: int) -> None:
+        # Also for a server that runs already: its starter may have been killed just before.
+        self.software.finish(port)
         state.pid, state.created, state.port, state.wanted = process.pid, process.create_time(), port, True
         save_state(self._state_file, state)
 
