@@ -40,6 +40,13 @@ def unprivileged() -> Account | None:
     )
 
 
+def passable_directory(path: Path) -> Path:
+    """Make `path` such that any account may pass through it and only its owner look inside."""
+    path.mkdir(exist_ok=True)
+    path.chmod(0o711)
+    return path
+
+
 def can_reach(directory: Path) -> bool:
     """Whether any account may pass through `directory` and all above it (the others' execute bit)."""
     return all(step.stat().st_mode & 0o001 for step in (directory, *directory.parents))

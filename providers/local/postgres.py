@@ -12,11 +12,11 @@ from pathlib import Path
 import psutil
 import psycopg
 
-from providers.local.account import Account, can_reach, unprivileged
+from providers.local.account import Account, can_reach, passable_directory, unprivileged
 from providers.local.files import State, private_directory, secret_file, write_private
 from providers.local.ports import HOST
 from providers.local.postgres_program import Installation, installation
-from providers.local.processes import clean_environment
+from providers.local.processes import clean_environment, wait_until_none_works_in
 from providers.local.server import NotAnswering
 from twin.domain.errors import Unavailable
 from twin.domain.targets import Target
@@ -140,13 +140,12 @@ class PostgresServer:
             if can_reach(self.directory.parent.parent):
                 place.mkdir(mode=0o700)
             else:
-                _ELSEWHERE.mkdir(mode=0o711, exist_ok=True)
                 place.unlink(missing_ok=True)
-                place.symlink_to(tempfile.mkdtemp(prefix="postgres-", dir=_ELSEWHERE))
+                place.symlink_to(tempfile.mkdtemp(prefix="postgres-", dir=passable_directory(_ELSEWHERE)))
         if not place.is_symlink():
             # Our own two directories let the account through, and show it nothing.
             for step in (self.directory, self.directory.parent):
-                step.chmod(0o711)
+                passable_directory(step)
         os.chown(self.home, self.account.uid, self.account.gid)
 
     def _initdb(self) -> None:
@@ -195,14 +194,19 @@ class PostgresServer:
             copy.chmod(0o644)
 
     def _remove_stale_pid_file(self) -> None:
-        """After a reboot the pid in it may be of any program; PostgreSQL would take that for a running server."""
-        file = self.home / "data" / "postmaster.pid"
+        """PostgreSQL refuses to start while the pid in its file exists, even if that is another program's since a
+        reboot, or of a killed postmaster that nobody reaps (a container without init). We know that ours is gone; its
+        orphaned sessions end by themselves, and only then may the file go.
+        """
+        data = self.home / "data"
+        file = data / "postmaster.pid"
         try:
             process = psutil.Process(int(file.read_text().split("\n", 1)[0]))
-            if "postgres" not in process.name():
-                file.unlink()
-        except (FileNotFoundError, ValueError, psutil.Error):
-            pass
+            zombie, name = process.status() == psutil.STATUS_ZOMBIE, process.name()
+        except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+            return
+        if (zombie or name != "postgres") and wait_until_none_works_in(data, seconds=10):
+            file.unlink()
 
     def _write(self, path: Path, text: str) -> None:
         write_private(path, text, self.account)

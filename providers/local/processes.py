@@ -88,6 +88,23 @@ def _is_server(process: psutil.Process, argv: Sequence[str]) -> bool:
         return False
 
 
+def wait_until_none_works_in(directory: Path, *, seconds: float) -> bool:
+    """Wait until no process has `directory` as its working directory; whether that came true in time."""
+    until = time.monotonic() + seconds
+    while any(_works_in(process, str(directory)) for process in psutil.process_iter()):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _works_in(process: psutil.Process, directory: str) -> bool:
+    try:
+        return process.cwd() == directory
+    except psutil.Error:
+        return False
+
+
 def terminate(process: psutil.Process, with_signal: signal.Signals, *, patience: float) -> None:
     """Ask it to end, wait up to `patience` seconds, then kill it."""
     for attempt, seconds in ((with_signal, patience), (signal.SIGKILL, 5.0)):

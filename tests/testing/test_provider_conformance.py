@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -95,6 +95,68 @@ class TestShelves(ProviderConformance):
             self.shelves.world[applied.external_id]["size"] = 0
 
         return {"shrink": shrink}
+
+
+class Doubling(Shelves):
+    async def apply(self, ref: ComponentRef, step: StepContext) -> Applied:
+        self.world[f"{ref.name}_{len(self.world)}"] = {"mark": ref.environment}
+        return await super().apply(ref, step)
+
+
+class Forgetful(Shelves):
+    async def apply(self, ref: ComponentRef, step: StepContext) -> Applied:
+        self.world.pop(ref.name, None)
+        return await super().apply(ref, step)
+
+
+class HalfDone(Shelves):
+    async def apply(self, ref: ComponentRef, step: StepContext) -> Applied:
+        if ref.name in self.world:  # "exists, so it is complete"
+            return Applied(external_id=ref.name, secrets={"key": f"={step.secrets['password']}"})
+        return await super().apply(ref, step)
+
+
+class Blind(Shelves):
+    async def observe(self, ref: ComponentRef, inputs: Mapping[str, Any]) -> Observed | None:
+        observed = await super().observe(ref, inputs)
+        return observed and Observed(external_id=observed.external_id)
+
+
+class Greedy(Shelves):
+    async def remove(self, ref: ComponentRef, step: StepContext) -> None:
+        self.world.clear()
+
+
+class Talkative(Shelves):
+    async def apply(self, ref: ComponentRef, step: StepContext) -> Applied:
+        step.log.info("applying", secrets=dict(step.secrets))
+        return await super().apply(ref, step)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "finding"),
+    [
+        (Doubling, TestShelves.test_apply_again_changes_nothing),
+        (Forgetful, TestShelves.test_data_outlive_apply_and_scaling),
+        (HalfDone, TestShelves.test_apply_converges_from_an_interrupted_attempt),
+        (Blind, TestShelves.test_breakage_is_seen_and_mended),
+        (Blind, TestShelves.test_scaling_is_seen_and_keeps_the_component),
+        (Greedy, TestShelves.test_other_environments_are_left_alone),
+    ],
+)
+async def test_a_wrong_provider_is_found_out(wrong: type[Shelves], finding: Callable[..., Awaitable[None]]) -> None:
+    suite = TestShelves()
+    suite.shelves = wrong()
+    refs = [suite.make_ref() for _ in range(finding.__code__.co_argcount - 2)]
+    with pytest.raises((AssertionError, KeyError)):
+        await finding(suite, suite.shelves, *refs)
+
+
+async def test_a_secret_in_the_log_is_found_out(caplog: pytest.LogCaptureFixture) -> None:
+    suite = TestShelves()
+    suite.shelves = Talkative()
+    with pytest.raises(AssertionError, match="a secret is shown"):
+        await suite.test_secrets_show_up_nowhere(suite.shelves, suite.make_ref(), caplog)
 
 
 async def test_a_cut_is_a_cancellation_at_exactly_that_suspension() -> None:
