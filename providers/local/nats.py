@@ -53,6 +53,7 @@ class NatsServer:
     def prepare(self, state: State, port: int) -> None:
         """Config and credentials; the accounts' file only if there is none."""
         private_directory(self.home)
+        self._admin_password()
         # The server's id is new at every start; its name is what stays, and so what identifies it.
         state.name = state.name or f"twin-local-{secrets.token_hex(8)}"
         if not self._accounts.exists():
@@ -93,9 +94,12 @@ class NatsServer:
         credentials = {
             "system_user": _SYSTEM_USER,
             "system_password": self._system_password(),
-            "admin_password": secret_file(self.directory / "admin.password"),
+            "admin_password": self._admin_password(),
         }
         return Target(name="nats/local", provider="nats", config=config), credentials
+
+    def _admin_password(self) -> str:
+        return secret_file(self.directory / "admin.password")
 
     def _system_password(self) -> str:
         return secret_file(self.directory / "system.password")
