@@ -1,0 +1,73 @@
+"""decide and advance: the one door through which anything happens to an environment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from twin.domain import outcomes, signals, timers
+from twin.domain.decider import Context
+from twin.domain.environment import Certificate, Environment
+from twin.domain.errors import NotFound, Rejected
+from twin.domain.events import BecameReady, Destroyed, Event
+from twin.domain.goals import endings
+from twin.domain.planner import plan
+from twin.domain.signals.abandon import Abandon
+from twin.domain.signals.base import Signal
+from twin.domain.signals.cancel import Cancel
+from twin.domain.signals.create import Create
+from twin.domain.signals.destroy import Destroy
+from twin.domain.signals.retry import Retry
+from twin.domain.steps import EndStep, EngineInput, FireTimer, LiftBlock, LoseStep, StartStep
+
+Input = Signal | EngineInput
+
+_WHILE_DEPARTING = (Destroy, Cancel, Retry, Abandon)
+
+
+def decide(env: Environment | None, given: Input, context: Context) -> tuple[Event, ...]:
+    """What follows from an input. Raises `Rejected`, `Invalid` or `NotFound`, and then nothing has happened."""
+    return tuple(_decide(env, given, context))
+
+
+def _decide(env: Environment | None, given: Input, context: Context) -> Iterator[Event]:
+    if isinstance(given, Signal):
+        if not isinstance(given, Create):
+            _check_open(env, given)
+        return signals.decide(env, given, context)
+    if env is None:
+        raise NotFound("there is no such environment")
+    match given:
+        case StartStep():
+            return outcomes.start(env, given, context)
+        case EndStep():
+            return outcomes.end(env, given, context)
+        case LoseStep():
+            return outcomes.lose(env, given, context)
+        case FireTimer():
+            return timers.fire(env, given, context)
+        case LiftBlock():
+            return timers.lift(env, given)
+
+
+def _check_open(env: Environment | None, signal: Signal) -> None:
+    if env is None:
+        raise NotFound("there is no such environment")
+    if env.released:
+        raise Rejected(f"{env.project}/{env.name} is destroyed", code="destroyed", mend="Create it anew.")
+    if env.desired.departure is not None and not isinstance(signal, _WHILE_DEPARTING):
+        when = "is being destroyed" if env.departing else f"will be destroyed at {env.desired.departure.at:%F %T} UTC"
+        mend = None if env.departing else "Cancel the destroy operation first."
+        raise Rejected(f"{env.project}/{env.name} {when}", code="destroying", mend=mend)
+
+
+def advance(env: Environment, context: Context) -> tuple[Event, ...]:
+    """What follows from the state alone: the certificate, the first readiness, and operations that end."""
+    if env.departing and env.certificate is None and not plan(env).steps:
+        certificate = Certificate(
+            at=context.now, resources=tuple(env.proofs.values()), inventories=tuple(env.swept.values())
+        )
+        return (Destroyed(certificate=certificate),)
+    ready = not env.was_ready and not env.departing and env.certificate is None and not env.desired.suspended
+    if ready and not plan(env).steps:
+        return (BecameReady(at=context.now), *endings(env))
+    return tuple(endings(env))

@@ -1,0 +1,199 @@
+"""The state of an environment's twin: frozen values, a fold of its events."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from msgspec import Struct, field
+
+from twin.domain.blueprint import Policy
+from twin.domain.identity import Actor, ComponentRef, EnvironmentId, OperationId, Placement
+from twin.domain.operations import Operation
+from twin.domain.steps import Failure, Found, Running, StepKey, instance_key
+
+Status = Literal["creating", "ready", "updating", "blocked", "failed", "suspended", "destroying", "destroyed"]
+
+
+class Traits(Struct, frozen=True, omit_defaults=True):
+    """What the planner must know of a component's type, materialised so that planning needs no catalogue."""
+
+    stateful: bool = False
+    suspends: bool = False
+    deadline: float = 120.0
+    settle: float = 5.0
+
+
+class Component(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A component as desired, all defaults materialised. `identity` digests what only a new incarnation can change."""
+
+    type: str
+    target: str
+    inputs: dict[str, Any]
+    needs: tuple[str, ...] = ()
+    policy: Policy | None = None
+    observe_every: float | None = None
+    bundle: str | None = None
+    traits: Traits = Traits()
+    identity: str = ""
+    incarnation: int = 1
+
+
+class BlueprintRef(Struct, frozen=True):
+    """A published version."""
+
+    name: str
+    version: str
+    bundle: str
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.version}"
+
+
+class Departure(Struct, frozen=True, kw_only=True):
+    """The wish to be gone: destruction begins at `at`, and until then it can be cancelled."""
+
+    at: datetime
+    begun: bool = False
+
+
+class Desired(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is asked for. A level: only the latest counts."""
+
+    blueprint: BlueprintRef
+    inputs: dict[str, Any] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    components: dict[str, Component] = field(default_factory=dict)
+    suspended: bool = False
+    protected: bool = False
+    expires_at: datetime | None = None
+    destroy_delay: float = 0.0
+    departure: Departure | None = None
+
+
+class Instance(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One incarnation of a component as it last stood in the world.
+
+    `digest` None: its creation was begun and never seen to succeed. `uses`: the instances it was applied with.
+    `removing`: a removal was begun, so it will not serve again. `drift`: how observed differs from applied.
+    """
+
+    component: str
+    incarnation: int
+    type: str
+    placement: Placement
+    identity: str = ""
+    traits: Traits = Traits()
+    digest: str | None = None
+    inputs: dict[str, Any] = field(default_factory=dict)
+    uses: tuple[str, ...] = ()
+    external_id: str = ""
+    outputs: dict[str, Any] = field(default_factory=dict)
+    credential_version: int = 1
+    suspended: bool = False
+    removing: bool = False
+    drift: dict[str, str] = field(default_factory=dict)
+    applied_at: datetime | None = None
+    looked: str | None = None
+
+    @property
+    def key(self) -> str:
+        """`db@1`."""
+        return instance_key(self.component, self.incarnation)
+
+
+class Look(Struct, frozen=True):
+    """A wish to observe a component once; `token` tells one wish from the next."""
+
+    token: str
+    at: datetime
+
+
+class Inventory(Struct, frozen=True, kw_only=True):
+    """The evidence of absence at one placement: asked by mark, found nothing."""
+
+    placement: Placement
+    at: datetime
+
+
+class Proof(Struct, frozen=True, kw_only=True):
+    """What became of one resource: removed, or abandoned and so unproven."""
+
+    instance: str
+    type: str
+    external_id: str
+    target: str
+    at: datetime
+    abandoned: str | None = None
+
+
+class Certificate(Struct, frozen=True, kw_only=True):
+    """The certificate of destruction."""
+
+    at: datetime
+    resources: tuple[Proof, ...] = ()
+    inventories: tuple[Inventory, ...] = ()
+
+    @property
+    def unproven(self) -> tuple[Proof, ...]:
+        """What was abandoned: nobody knows that it is gone."""
+        return tuple(proof for proof in self.resources if proof.abandoned is not None)
+
+
+class Environment(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The twin. Only `evolve` makes the next one."""
+
+    id: EnvironmentId
+    project: str
+    name: str
+    tier: str
+    desired: Desired
+    created_at: datetime
+    created_by: Actor
+    generation: int = 0
+    changed_by: OperationId | None = None
+    instances: dict[str, Instance] = field(default_factory=dict)
+    highest: dict[str, int] = field(default_factory=dict)
+    operations: dict[str, Operation] = field(default_factory=dict)
+    running: dict[str, Running] = field(default_factory=dict)
+    failures: dict[str, Failure] = field(default_factory=dict)
+    attempts: dict[str, int] = field(default_factory=dict)
+    deaths: dict[str, int] = field(default_factory=dict)
+    looks: dict[str, Look] = field(default_factory=dict)
+    unsettled: dict[str, datetime] = field(default_factory=dict)
+    placements: dict[str, Placement] = field(default_factory=dict)
+    departed: dict[str, Instance] = field(default_factory=dict)
+    proofs: dict[str, Proof] = field(default_factory=dict)
+    swept: dict[str, Inventory] = field(default_factory=dict)
+    leftovers: dict[str, tuple[Found, ...]] = field(default_factory=dict)
+    certificate: Certificate | None = None
+    was_ready: bool = False
+    released: bool = False
+    epoch: int = 0
+
+    def current(self, component: str) -> Instance | None:
+        """The instance of the incarnation that is desired, if there is one."""
+        wanted = self.desired.components.get(component)
+        return None if wanted is None else self.instances.get(instance_key(component, wanted.incarnation))
+
+    def ref(self, component: str, incarnation: int, type_: str) -> ComponentRef:
+        """What a provider is told about one of its components."""
+        return ComponentRef(
+            environment=self.id,
+            component=component,
+            incarnation=incarnation,
+            type=type_,
+            project=self.project,
+            tier=self.tier,
+            environment_name=self.name,
+        )
+
+    def epoch_of(self, key: StepKey) -> int:
+        """The epoch of the attempt that runs under a key, 0 if none: a start must bring a higher one."""
+        running = self.running.get(str(key))
+        return running.epoch if running is not None else 0
+
+    @property
+    def departing(self) -> bool:
+        """Whether destruction has begun."""
+        return self.desired.departure is not None and self.desired.departure.begun

@@ -1,0 +1,362 @@
+"""evolve: the state after an event. Total: what has happened is never refused. No rule lives here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import singledispatch
+from typing import Any, TypeVar
+
+from msgspec.structs import replace
+
+from twin.domain import events as happened
+from twin.domain.environment import Environment, Instance, Inventory, Look, Proof
+from twin.domain.operations import BlockRaised, OperationAccepted, OperationEnded
+from twin.domain.planner import target_digest
+from twin.domain.steps import Running, StepKey, instance_key
+
+V = TypeVar("V")
+
+
+def evolve(env: Environment | None, event: happened.Event) -> Environment:
+    """The state after the event."""
+    if isinstance(event, happened.Created):
+        return Environment(
+            id=event.id,
+            project=event.project,
+            name=event.name,
+            tier=event.tier,
+            desired=event.desired,
+            created_at=event.at,
+            created_by=event.by,
+        )
+    if env is None:
+        raise ValueError(f"a history begins with Created, not with {type(event).__name__}")
+    return _after(event, env)
+
+
+@singledispatch
+def _after(event: Any, env: Environment) -> Environment:
+    raise TypeError(f"no evolve for {type(event).__name__}")
+
+
+@_after.register
+def _(event: happened.DesiredChanged, env: Environment) -> Environment:
+    changed = replace(env, desired=event.desired, generation=event.generation, changed_by=event.operation_id)
+    return _forget_stale(changed)
+
+
+@_after.register
+def _(event: OperationAccepted, env: Environment) -> Environment:
+    return replace(env, operations=_with(env.operations, event.operation.id, event.operation))
+
+
+@_after.register
+def _(event: OperationEnded, env: Environment) -> Environment:
+    return replace(env, operations=_without(env.operations, event.operation_id))
+
+
+@_after.register
+def _(event: BlockRaised, env: Environment) -> Environment:
+    return env  # the failure that waits under it says all; the event is for the table of blocks and for people
+
+
+@_after.register
+def _(event: happened.StepStarted, env: Environment) -> Environment:
+    key, text = event.key, str(event.key)
+    wanted = env.desired.components.get(key.component)
+    inputs = wanted.inputs if wanted is not None and key.verb == "apply" else {}
+    running = Running(
+        key=key,
+        target=event.target,
+        epoch=event.epoch,
+        attempt=event.attempt,
+        worker=event.worker,
+        started_at=event.at,
+        deadline=event.deadline,
+        inputs=inputs,
+        uses=event.uses,
+    )
+    env = replace(env, running=_with(env.running, text, running), epoch=max(env.epoch, event.epoch))
+    if key.verb == "apply":
+        env = _intend(env, event)
+    elif key.verb == "remove" and (gone := env.instances.get(key.instance)):
+        env = replace(env, instances=_with(env.instances, key.instance, replace(gone, removing=True)))
+    return env
+
+
+def _intend(env: Environment, event: happened.StepStarted) -> Environment:
+    """From here on something may stand in the world under this name: it is in the records until proven gone."""
+    key = event.key
+    wanted = env.desired.components[key.component]
+    instance = env.instances.get(key.instance) or Instance(
+        component=key.component,
+        incarnation=key.incarnation,
+        type=wanted.type,
+        placement=event.placement,
+        identity=wanted.identity,
+        traits=wanted.traits,
+    )
+    instance = replace(instance, uses=tuple(dict.fromkeys((*instance.uses, *event.uses))))
+    return replace(
+        env,
+        instances=_with(env.instances, key.instance, instance),
+        highest=_with(env.highest, key.component, max(key.incarnation, env.highest.get(key.component, 0))),
+        placements=_with(env.placements, event.target, env.placements.get(event.target, event.placement)),
+    )
+
+
+@_after.register
+def _(event: happened.StepSucceeded, env: Environment) -> Environment:
+    running = env.running.get(str(event.key))
+    env = _settle(env, event.key)
+    instance = env.instances.get(event.key.instance)
+    if instance is None:
+        return env
+    if event.key.verb == "remove":
+        proof = Proof(
+            instance=instance.key,
+            type=instance.type,
+            external_id=instance.external_id,
+            target=instance.placement.target,
+            at=event.at,
+        )
+        return replace(
+            env,
+            instances=_without(env.instances, instance.key),
+            departed=_with(env.departed, instance.key, _stripped(instance)),
+            proofs=_with(env.proofs, instance.key, proof),
+        )
+    if event.key.verb == "suspend":
+        return replace(env, instances=_with(env.instances, instance.key, replace(instance, suspended=True)))
+    instance = replace(
+        instance,
+        placement=event.placement,
+        digest=event.key.digest,
+        inputs=running.inputs if running else instance.inputs,
+        uses=running.uses if running else instance.uses,
+        external_id=event.external_id,
+        outputs=event.outputs,
+        credential_version=event.credential_version,
+        suspended=False,
+        drift={},
+        applied_at=event.at,
+    )
+    return replace(
+        env,
+        instances=_with(env.instances, instance.key, instance),
+        placements=_with(env.placements, event.placement.target, event.placement),
+    )
+
+
+@_after.register
+def _(event: happened.StepFailed, env: Environment) -> Environment:
+    text = str(event.key)
+    return replace(
+        env,
+        running=_without(env.running, text),
+        failures=_with(env.failures, text, event.failure),
+        attempts=_with(env.attempts, text, event.attempt),
+        deaths=_without(env.deaths, text),
+    )
+
+
+@_after.register
+def _(event: happened.StepStopped, env: Environment) -> Environment:
+    text = str(event.key)
+    return replace(env, running=_without(env.running, text), deaths=_with(env.deaths, text, env.deaths.get(text, 0)))
+
+
+@_after.register
+def _(event: happened.StepLost, env: Environment) -> Environment:
+    text = str(event.key)
+    env = replace(
+        env,
+        running=_without(env.running, text),
+        deaths=_with(env.deaths, text, env.deaths.get(text, 0) + 1),
+    )
+    if event.settled_at is not None:
+        env = replace(env, unsettled=_with(env.unsettled, f"{text}#{event.epoch}", event.settled_at))
+    return env
+
+
+@_after.register
+def _(event: happened.ResultRefused, env: Environment) -> Environment:
+    return replace(env, unsettled=_without(env.unsettled, f"{event.key}#{event.epoch}"))  # it has ended after all
+
+
+@_after.register
+def _(event: happened.LateEffect, env: Environment) -> Environment:
+    back = env.departed.get(event.key.instance)
+    if back is None:
+        return env
+    return replace(
+        env,
+        instances=_with(env.instances, back.key, back),
+        departed=_without(env.departed, back.key),
+        swept=_without(env.swept, back.placement.target),
+        certificate=None,
+    )
+
+
+@_after.register
+def _(event: happened.StepsCancelled, env: Environment) -> Environment:
+    running = {
+        text: replace(attempt, cancelled=True) if attempt.key in event.keys else attempt
+        for text, attempt in env.running.items()
+    }
+    return replace(env, running=running)
+
+
+@_after.register
+def _(event: happened.ComponentObserved, env: Environment) -> Environment:
+    env = _settle(env, event.key)
+    instance = env.instances.get(event.key.instance)
+    if instance is None:
+        return env
+    drift = event.drift if event.present else {"": "nothing stands there any more"}
+    seen = replace(instance, drift=drift, looked=event.key.digest)
+    return replace(env, instances=_with(env.instances, instance.key, seen))
+
+
+@_after.register
+def _(event: happened.ObservationWanted, env: Environment) -> Environment:
+    looks = dict(env.looks)
+    for component in event.components:
+        looks[component] = Look(event.token, event.at)
+    return _forget_stale(replace(env, looks=looks))
+
+
+@_after.register
+def _(event: happened.FailuresCleared, env: Environment) -> Environment:
+    gone = set(event.keys)
+    return replace(
+        env,
+        failures={key: failure for key, failure in env.failures.items() if key not in gone},
+        deaths={key: count for key, count in env.deaths.items() if key not in gone},
+        leftovers={} if any(":sweep:" in key for key in gone) else env.leftovers,
+    )
+
+
+@_after.register
+def _(event: happened.Abandoned, env: Environment) -> Environment:
+    proofs, departed = dict(env.proofs), dict(env.departed)
+    for key in event.instances:
+        if instance := env.instances.get(key):
+            departed[key] = _stripped(instance)
+            proofs[key] = Proof(
+                instance=key,
+                type=instance.type,
+                external_id=instance.external_id,
+                target=instance.placement.target,
+                at=event.at,
+                abandoned=event.reason,
+            )
+    instances = {key: instance for key, instance in env.instances.items() if key not in event.instances}
+    # A place that is gone for good cannot be asked for an inventory: where nothing else stands, none is owed.
+    left = {instance.placement.target for instance in instances.values()}
+    lost = {departed[key].placement.target for key in event.instances if key in departed} - left
+    placements = {target: placement for target, placement in env.placements.items() if target not in lost}
+    keep = {text: attempt for text, attempt in env.running.items() if attempt.key.instance not in event.instances}
+    env = replace(env, instances=instances, departed=departed, proofs=proofs, placements=placements, running=keep)
+    for text in [*env.failures, *env.attempts, *env.deaths]:
+        stale = StepKey.parse(text)
+        if stale.instance in event.instances or (stale.verb == "sweep" and stale.component in lost):
+            env = _settle(env, stale)
+    return env
+
+
+@_after.register
+def _(event: happened.DestructionBegun, env: Environment) -> Environment:
+    departure = env.desired.departure
+    if departure is None:
+        return env
+    begun = replace(env.desired, departure=replace(departure, begun=True))
+    return _forget_stale(replace(env, desired=begun))
+
+
+@_after.register
+def _(event: happened.PlacementSwept, env: Environment) -> Environment:
+    env = _settle(env, event.key)
+    if event.found:
+        return replace(env, leftovers=_with(env.leftovers, event.target, event.found))
+    return replace(
+        env,
+        leftovers=_without(env.leftovers, event.target),
+        swept=_with(env.swept, event.target, Inventory(placement=event.placement, at=event.at)),
+    )
+
+
+@_after.register
+def _(event: happened.BecameReady, env: Environment) -> Environment:
+    return replace(env, was_ready=True)
+
+
+@_after.register
+def _(event: happened.Destroyed, env: Environment) -> Environment:
+    return replace(
+        env,
+        certificate=event.certificate,
+        released=True,
+        failures={},
+        attempts={},
+        deaths={},
+        looks={},
+        unsettled={},
+    )
+
+
+def _settle(env: Environment, key: StepKey) -> Environment:
+    """A step came to its end: nothing of its earlier attempts is remembered."""
+    text = str(key)
+    return replace(
+        env,
+        running=_without(env.running, text),
+        failures=_without(env.failures, text),
+        attempts=_without(env.attempts, text),
+        deaths=_without(env.deaths, text),
+    )
+
+
+def _forget_stale(env: Environment) -> Environment:
+    """Failures and attempts live as long as their key may come up in a plan: another digest starts at attempt 1."""
+    if not (env.failures or env.attempts or env.deaths):
+        return env
+    texts = [text for text in {*env.failures, *env.attempts, *env.deaths} if not _may_come_up(env, text)]
+    failures, attempts, deaths = (
+        {text: value for text, value in kept.items() if text not in texts}
+        for kept in (env.failures, env.attempts, env.deaths)
+    )
+    return replace(env, failures=failures, attempts=attempts, deaths=deaths)
+
+
+def _may_come_up(env: Environment, text: str) -> bool:
+    if text in env.running:
+        return True
+    key = StepKey.parse(text)
+    if key.verb == "sweep":
+        return key.component in env.placements
+    if key.verb == "remove":
+        return key.instance in env.instances
+    if env.departing:
+        return False
+    wanted = env.desired.components.get(key.component)
+    if wanted is None or instance_key(key.component, wanted.incarnation) != key.instance:
+        return False
+    if key.verb == "apply":
+        return target_digest(env, key.component) == key.digest
+    if key.verb == "observe":
+        look = env.looks.get(key.component)
+        return look is not None and look.token == key.digest
+    return env.desired.suspended
+
+
+def _stripped(instance: Instance) -> Instance:
+    return replace(instance, inputs={}, outputs={}, uses=(), drift={}, digest=None, looked=None)
+
+
+def _with(values: Mapping[str, V], key: str, value: V) -> dict[str, V]:
+    return {**values, key: value}
+
+
+def _without(values: dict[str, V], key: str) -> dict[str, V]:
+    return {name: value for name, value in values.items() if name != key} if key in values else values

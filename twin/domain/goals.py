@@ -1,0 +1,145 @@
+"""When an operation ends: its goal is reached, no longer wanted, or out of reach. Each ends exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from twin.domain.environment import Environment
+from twin.domain.operations import (
+    Exists,
+    FieldsAt,
+    Gone,
+    Observed,
+    Operation,
+    OperationEnded,
+    OperationError,
+)
+from twin.domain.paths import component_of, is_component, value_at
+from twin.domain.planner import plan
+from twin.domain.steps import Failure, Plan, Step
+
+
+def endings(env: Environment) -> Iterable[OperationEnded]:
+    """The operations that end now, in the order of their acceptance."""
+    if not env.operations:
+        return
+    left = plan(env)
+    for operation in env.operations.values():
+        if (ended := _ending(env, left, operation)) is not None:
+            yield ended
+
+
+def _ending(env: Environment, left: Plan, operation: Operation) -> OperationEnded | None:
+    if _superseded(env, operation):
+        newer = env.operations.get(env.changed_by or "")
+        return OperationEnded(
+            operation_id=operation.id,
+            outcome="superseded",
+            by_operation=env.changed_by,
+            by=newer.by if newer else None,
+        )
+    if _reached(env, left, operation):
+        return OperationEnded(operation_id=operation.id, outcome="succeeded")
+    if (stuck := _out_of_reach(env, left, operation)) is not None:
+        step, failure = stuck
+        return OperationEnded(
+            operation_id=operation.id,
+            outcome="failed",
+            error=OperationError(
+                code="terminal",
+                message=failure.message,
+                component=step.key.component,
+                field=failure.field,
+                mend=failure.mend,
+            ),
+        )
+    return None
+
+
+def _superseded(env: Environment, operation: Operation) -> bool:
+    goal = operation.goal
+    if isinstance(goal, Gone):
+        return env.desired.departure is None
+    if env.departing:
+        return True
+    if isinstance(goal, FieldsAt):
+        return any(not _still_wanted(env, path, value) for path, value in goal.values.items())
+    return False
+
+
+def _still_wanted(env: Environment, path: str, value: object) -> bool:
+    if path in ("blueprint", "inputs"):
+        return True  # what they rendered to is what counts, field by field
+    if is_component(path):
+        return (value is None) == (component_of(path) not in env.desired.components)
+    return bool(value_at(env.desired, path) == value)
+
+
+def _reached(env: Environment, left: Plan, operation: Operation) -> bool:
+    match operation.goal:
+        case Gone():
+            return env.certificate is not None
+        case Exists(components):
+            return not any(_has_steps(env, left, component) for component in components)
+        case Observed(components):
+            return not any(step.key.verb == "observe" and step.key.component in components for step in left.steps)
+        case FieldsAt(values):
+            return all(_shows(env, left, path) for path in values)
+
+
+def _shows(env: Environment, left: Plan, path: str) -> bool:
+    """Whether applied agrees with desired at a path."""
+    if path == "suspended":
+        suspended = env.desired.suspended
+        return not any(step.key.verb == "suspend" or not suspended for step in left.steps if step.key.verb != "observe")
+    component = component_of(path)
+    if component is None:
+        return True
+    if component not in env.desired.components:
+        return not any(instance.component == component for instance in env.instances.values())
+    instance = env.current(component)
+    alone = all(
+        other.incarnation == env.desired.components[component].incarnation
+        for other in env.instances.values()
+        if other.component == component
+    )
+    if instance is None or instance.digest is None or instance.suspended or not alone:
+        return False
+    if path.startswith(f"components.{component}.inputs."):
+        field = path.removeprefix(f"components.{component}.inputs.")
+        return bool(instance.inputs.get(field) == env.desired.components[component].inputs.get(field))
+    return not _has_steps(env, left, component)
+
+
+def _has_steps(env: Environment, left: Plan, component: str) -> bool:
+    if env.desired.suspended and component in env.desired.components:
+        # What a suspended twin still wants is not in its plan; it waits for resume.
+        instance = env.current(component)
+        return instance is None or instance.digest is None or instance.suspended
+    return any(step.key.component == component and step.key.verb in ("apply", "remove") for step in left.steps)
+
+
+def _out_of_reach(env: Environment, left: Plan, operation: Operation) -> tuple[Step, Failure] | None:
+    """The terminal failure that stands between applied and the goal: of a component it touches, or of a step that
+    must come before one of theirs."""
+    by_key = {str(step.key): step for step in left.steps}
+    match operation.goal:
+        case Gone():
+            todo = list(by_key)
+        case Exists(components) | Observed(components):
+            todo = [key for key, step in by_key.items() if step.key.component in components]
+        case FieldsAt(values):
+            touched = {component_of(path) for path in values}
+            everything = "suspended" in values
+            todo = [key for key, step in by_key.items() if everything or step.key.component in touched]
+    seen: set[str] = set()
+    while todo:
+        key = todo.pop()
+        if key in seen or key not in by_key:
+            continue
+        seen.add(key)
+        failure = env.failures.get(key)
+        if failure is not None and failure.kind == "terminal" and key not in env.running:
+            return by_key[key], failure
+        todo.extend(by_key[key].after)
+    return None

@@ -1,0 +1,222 @@
+"""The planner: compares desired with applied and yields the steps that are left. Pure, derived, never stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from twin.domain.digest import digest
+from twin.domain.environment import Component, Environment, Instance
+from twin.domain.references import Reference, references
+from twin.domain.steps import Plan, Running, Step, StepKey, instance_key
+
+_SWEEP = "inventory"
+
+
+def plan(env: Environment) -> Plan:
+    """What is left to do. Empty exactly when the twin has converged."""
+    if env.departing or env.certificate is not None:
+        steps = _destruction(env)
+    elif env.desired.suspended:
+        steps = _suspension(env)
+    else:
+        steps = _convergence(env)
+    return Plan(tuple(_with_running(env, steps)))
+
+
+def target_digest(env: Environment, name: str) -> str:
+    """What the applied digest of a component must be for it to have converged.
+
+    It covers the inputs and what its references mean now: the outputs they name, and for secrets the incarnation and
+    credential version, never their value. Defaults were materialised when desired was set, so a deploy of a newer
+    twin does not change it.
+    """
+    wanted = env.desired.components[name]
+    meanings = {str(reference): _meaning(env, reference) for reference in references(wanted.inputs)}
+    return digest([wanted.type, wanted.target, wanted.inputs, list(wanted.needs), wanted.bundle, meanings])
+
+
+def _meaning(env: Environment, reference: Reference) -> Any:
+    source = env.desired.components.get(reference.component or "")
+    if source is None:
+        return None
+    instance = env.current(reference.component or "")
+    if reference.kind == "secrets":
+        return [source.incarnation, instance.credential_version if instance else 1]
+    return instance.outputs.get(reference.name) if instance else None
+
+
+def uses(env: Environment, name: str) -> tuple[str, ...]:
+    """The instances that an apply of this component now would use."""
+    wanted = env.desired.components[name]
+    return tuple(instance_key(need, env.desired.components[need].incarnation) for need in wanted.needs)
+
+
+def ready(env: Environment, step: Step) -> bool:
+    """Whether nothing of the plan has to come before the step."""
+    return not step.after and not step.running and not _acting(env, step.key.instance)
+
+
+def _convergence(env: Environment) -> list[Step]:
+    applies: dict[str, Step] = {}
+    for name in _dependencies_first(env.desired.components):
+        wanted = env.desired.components[name]
+        if why := _why_apply(env, name, env.current(name)):
+            needed = [str(applies[need].key) for need in wanted.needs if need in applies]
+            needed += [running for need in wanted.needs for running in _acting(env, _desired_instance(env, need))]
+            key = StepKey(name, wanted.incarnation, "apply", target_digest(env, name))
+            applies[name] = Step(key=key, target=wanted.target, after=_others(needed, key), why=why)
+    observes = [
+        Step(
+            key=StepKey(name, instance.incarnation, "observe", look.token),
+            target=instance.placement.target,
+            after=(str(applies[name].key),) if name in applies else (),
+            why="to compare it with the world",
+        )
+        for name, look in env.looks.items()
+        if (instance := env.current(name)) and instance.digest is not None and instance.looked != look.token
+    ]
+    doomed = [instance for instance in env.instances.values() if not _is_current(env, instance)]
+    why_removed: Callable[[Instance], str] = lambda gone: (  # noqa: E731
+        "replaced by a new incarnation" if gone.component in env.desired.components else "no longer desired"
+    )
+    return [*applies.values(), *observes, *_removals(env, doomed, applies, why_removed)]
+
+
+def _why_apply(env: Environment, name: str, instance: Instance | None) -> str:
+    if instance is None or instance.digest is None:
+        return "not there yet"
+    if instance.drift:
+        return "drift: " + "; ".join(f"{field}: {text}" if field else text for field, text in instance.drift.items())
+    if instance.suspended:
+        return "resume"
+    if instance.digest != target_digest(env, name):
+        changed = sorted(
+            field
+            for field in instance.inputs.keys() | env.desired.components[name].inputs.keys()
+            if instance.inputs.get(field) != env.desired.components[name].inputs.get(field)
+        )
+        return f"{', '.join(changed)} changed" if changed else "what it refers to changed"
+    return ""
+
+
+def _removals(
+    env: Environment, doomed: list[Instance], applies: dict[str, Step], why: Callable[[Instance], str]
+) -> Iterator[Step]:
+    """Removal follows the applied edges backwards, and a replacement stands before the replaced one goes."""
+    keys = {gone.key: _removal_key(gone) for gone in doomed}
+    for gone in doomed:
+        after: list[str] = []
+        for user in _users(env, gone.key):
+            if user in keys:
+                after.append(str(keys[user]))
+            else:
+                component = user.rsplit("@", 1)[0]
+                after += [str(applies[component].key)] if component in applies else []
+                after += _acting(env, user)
+        if gone.component in applies:
+            after.append(str(applies[gone.component].key))
+        yield Step(
+            key=keys[gone.key], target=gone.placement.target, after=_others(after, keys[gone.key]), why=why(gone)
+        )
+
+
+def _suspension(env: Environment) -> list[Step]:
+    awake = {i.key: i for i in env.instances.values() if i.traits.suspends and not i.suspended and _is_current(env, i)}
+    keys = {name: StepKey(i.component, i.incarnation, "suspend", i.digest or "unfinished") for name, i in awake.items()}
+    return [
+        Step(
+            key=keys[name],
+            target=instance.placement.target,
+            after=tuple(str(keys[user]) for user in _users(env, name) if user in keys),
+            why="suspended",
+        )
+        for name, instance in awake.items()
+    ]
+
+
+def _destruction(env: Environment) -> list[Step]:
+    removals = list(_removals(env, list(env.instances.values()), {}, lambda _: "the environment goes"))
+    settled = max(env.unsettled.values(), default=None)
+    # Sweeps of several targets run side by side: none waits for another's, all wait for everything else.
+    acting = [key for key, running in env.running.items() if running.key.verb != "sweep"]
+    sweeps = [
+        Step(
+            key=StepKey(target, 0, "sweep", _SWEEP),
+            target=target,
+            after=(*(str(step.key) for step in removals), *acting),
+            why="to prove that nothing is left",
+            not_before=settled,
+        )
+        for target in env.placements
+        if target not in env.swept
+    ]
+    return removals + sweeps
+
+
+def _with_running(env: Environment, steps: Iterable[Step]) -> Iterator[Step]:
+    """Running attempts are part of the plan, also those whose result is no longer wanted; others on the same instance
+    come after them."""
+    planned = set()
+    for step in steps:
+        key = str(step.key)
+        planned.add(key)
+        acting = [running for running in _acting(env, step.key.instance) if running != key]
+        yield Step(
+            key=step.key,
+            target=step.target,
+            after=tuple(sorted({*step.after, *acting})),
+            why=step.why,
+            running=key in env.running,
+            not_before=step.not_before,
+        )
+    for key, running in env.running.items():
+        if key not in planned:
+            yield Step(key=running.key, target=running.target, why="started before the plan changed", running=True)
+
+
+def _acting(env: Environment, instance: str) -> list[str]:
+    return [key for key, running in env.running.items() if running.key.instance == instance]
+
+
+def _users(env: Environment, instance: str) -> list[str]:
+    """Who uses an instance: by what was applied, and by what runs now."""
+    applied = [user.key for user in env.instances.values() if instance in user.uses]
+    running: list[Running] = [attempt for attempt in env.running.values() if instance in attempt.uses]
+    return list(dict.fromkeys([*applied, *(attempt.key.instance for attempt in running)]))
+
+
+def _removal_key(instance: Instance) -> StepKey:
+    return StepKey(instance.component, instance.incarnation, "remove", "gone")
+
+
+def _is_current(env: Environment, instance: Instance) -> bool:
+    wanted = env.desired.components.get(instance.component)
+    return wanted is not None and wanted.incarnation == instance.incarnation
+
+
+def _desired_instance(env: Environment, name: str) -> str:
+    return instance_key(name, env.desired.components[name].incarnation)
+
+
+def _others(keys: Iterable[str], own: StepKey) -> tuple[str, ...]:
+    return tuple(sorted(set(keys) - {str(own)}))
+
+
+def _dependencies_first(components: dict[str, Component]) -> list[str]:
+    """Topological order; ties by name, so that the same desired always gives the same plan."""
+    order: list[str] = []
+    placed: set[str] = set()
+
+    def place(name: str) -> None:
+        if name in placed:
+            return
+        placed.add(name)
+        for need in sorted(components[name].needs):
+            if need in components:
+                place(need)
+        order.append(name)
+
+    for name in sorted(components):
+        place(name)
+    return order

@@ -1,0 +1,86 @@
+"""create: ask for an environment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from msgspec import field
+from msgspec.structs import replace
+
+from twin.domain.blueprint import effective_inputs, render
+from twin.domain.decider import Context
+from twin.domain.desire import complete, desire, materialise
+from twin.domain.durations import parse_duration
+from twin.domain.environment import Desired, Environment
+from twin.domain.errors import Conflict
+from twin.domain.events import Created, Event
+from twin.domain.identity import EnvironmentId
+from twin.domain.naming import check_labels, check_name
+from twin.domain.operations import Exists
+from twin.domain.signals.base import Signal
+
+
+class Create(Signal, tag="create", frozen=True, kw_only=True):
+    """An environment of a blueprint. `ttl`: how long it lives, such as `24h`; the tier's when not given.
+
+    `id` and `project` are given by the service, not by the one who asks.
+    """
+
+    name: str
+    blueprint: str
+    tier: str = "dev"
+    inputs: dict[str, Any] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    ttl: str | float | None = None
+    project: str = "default"
+    id: str = ""
+
+
+def decide(env: Environment | None, create: Create, context: Context) -> Iterator[Event]:
+    """The environment begins; everything it will have is desired, nothing is applied."""
+    if env is not None:
+        raise Conflict(f"environment {env.project}/{env.name} exists already", field="name")
+    check_name(create.name, "name")
+    check_name(create.project, "project")
+    check_labels(create.labels)
+    blueprint, ref = context.library.blueprint(create.blueprint)
+    tier = blueprint.tier(create.tier)
+    inputs = effective_inputs(blueprint, create.tier, create.inputs)
+    ttl = parse_duration(create.ttl, "ttl") if create.ttl is not None else tier.ttl
+    bare = Desired(
+        blueprint=ref,
+        inputs=inputs,
+        labels=create.labels,
+        protected=tier.protected,
+        destroy_delay=tier.destroy_delay,
+        expires_at=context.now + timedelta(seconds=ttl) if ttl is not None else None,
+    )
+    created = Created(
+        id=EnvironmentId(create.id),
+        project=create.project,
+        name=create.name,
+        tier=create.tier,
+        desired=bare,
+        at=context.now,
+        by=context.cause.actor,
+    )
+    env = Environment(
+        id=created.id,
+        project=created.project,
+        name=created.name,
+        tier=created.tier,
+        desired=bare,
+        created_at=created.at,
+        created_by=created.by,
+    )
+    about = {"id": create.id, "name": create.name, "project": create.project, "tier": create.tier}
+    components = {
+        name: materialise(env, name, spec, context.library, ref.bundle)
+        for name, spec in render(blueprint, inputs, create.tier, about).items()
+    }
+    desired = complete(env, replace(bare, components=components), context.library, allow_data_loss=True)
+    yield created
+    names = tuple(sorted(components))
+    yield from desire(env, desired, signal=create, context=context, goal=Exists(names), components=names)

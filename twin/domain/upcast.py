@@ -1,0 +1,39 @@
+"""Upcasters: what older versions wrote, as this version writes it.
+
+`schema_v` is raised when a stored struct changes so that old bytes would not decode or would mean something else; the
+step from v to v+1 is then added here, and a golden history of v stays in tests/ for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twin.domain.errors import Unavailable
+
+Plain = dict[str, Any]
+Upcasters = dict[int, Callable[[Plain], Plain]]
+
+EVENTS: Upcasters = {}
+STATES: Upcasters = {}
+
+
+def upcast_event(plain: Plain, schema_v: int, *, steps: Upcasters = EVENTS, to: int = 1) -> Plain:
+    """An event of version `schema_v` as one of version `to`. Raises `Unavailable` for what is newer than we are."""
+    return _upcast(plain, schema_v, steps, to)
+
+
+def upcast_state(plain: Plain, schema_v: int, *, steps: Upcasters = STATES, to: int = 1) -> Plain:
+    """The same for a snapshot."""
+    return _upcast(plain, schema_v, steps, to)
+
+
+def _upcast(plain: Plain, schema_v: int, steps: Upcasters, to: int) -> Plain:
+    if schema_v > to:
+        raise Unavailable(
+            f"written by a newer version (schema_v {schema_v}; this one understands {to})",
+            mend="Run at least the version that wrote it.",
+        )
+    for version in range(schema_v, to):
+        plain = steps[version](plain)
+    return plain
