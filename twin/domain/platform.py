@@ -17,7 +17,7 @@ PLATFORM_ID = "platform"
 
 
 class Fact(Struct, frozen=True, kw_only=True, tag_field="type", tag="fact"):
-    """Input and event alike: what happened. `what` is a word such as `blueprint_published`, `details` hold no secret."""
+    """Input and event alike: what happened. `what` is a word (`blueprint_published`), `details` hold no secret."""
 
     what: str
     details: dict[str, Any] = field(default_factory=dict)
