@@ -17,7 +17,7 @@ from pathlib import Path
 
 import bcrypt
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct
 
 from providers.nats.errors import file_failure
 from twin.domain.errors import Blocked, Terminal, Transient
@@ -64,11 +64,16 @@ class JetStreamLimits(Struct, frozen=True):
     max_streams: int = 1
 
 
+LIMITS = JetStreamLimits()
+ADOPTING = JetStreamLimits(max_streams=2)
+"""An account that is being put back over streams that outlived it; see `NatsProvider._ensure_account`."""
+
+
 class Account(Struct, frozen=True):
     """An account as the server reads it."""
 
     users: tuple[User, ...]
-    jetstream: JetStreamLimits = field(default_factory=JetStreamLimits)
+    jetstream: JetStreamLimits | None = LIMITS
     mark: str = ""
 
     def user(self, name: str) -> User | None:
@@ -76,11 +81,11 @@ class Account(Struct, frozen=True):
         return next((user for user in self.users if user.user == name), None)
 
 
-class _Body(Struct, frozen=True):
+class _Body(Struct, frozen=True, omit_defaults=True):
     """An account without its mark: what stands between the braces."""
 
-    jetstream: JetStreamLimits
     users: tuple[User, ...]
+    jetstream: JetStreamLimits | None = None
 
 
 def admin(account: str) -> str:
@@ -152,7 +157,7 @@ class AccountsFile:
     def _replace(self, accounts: dict[str, Account]) -> None:
         """Write beside it, then rename. Mode and owners stay, because the server may run as another user."""
         lines = [
-            msgspec.json.encode({name: _Body(account.jetstream, account.users)}).decode()[1:-1]
+            msgspec.json.encode({name: _Body(account.users, account.jetstream)}).decode()[1:-1]
             + SEPARATOR
             + account.mark
             for name, account in sorted(accounts.items())

@@ -10,8 +10,8 @@ import asyncio
 import hashlib
 import hmac
 import json
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any
 
 from nats.aio.client import Client as Connection
@@ -20,13 +20,16 @@ from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfi
 from nats.js.errors import NotFoundError
 
 from providers.nats.accounts import admin
-from providers.nats.errors import ACCOUNT_REFUSED, SYSTEM_REFUSED, Outcome, translated
+from providers.nats.errors import ACCOUNT_REFUSED, HUNG_UP, REFUSED, SYSTEM_REFUSED, Outcome, translated
 from providers.nats.spec import Config, Credentials, StreamInputs
 from twin.domain.errors import Blocked
 from twin.domain.targets import Target
 
 CONNECT_TIMEOUT = 5
-REQUEST_TIMEOUT = 10.0
+REQUEST_TIMEOUT = 5.0
+PAUSES = (0.05, 0.2, 0.5)
+"""Seconds before a refused login is tried again."""
+
 PAGE = 128
 """Accounts per page of the inventory."""
 
@@ -170,27 +173,55 @@ class NatsClient:
     @asynccontextmanager
     async def _connection(self, user: str, password: str, refused: Outcome) -> AsyncIterator[Connection]:
         """A connection for one use; `refused` is what it means if the server does not know this user."""
-        connection = Connection()
-        with translated(self._target, refused):
+        with translated(self._target, refused), _cancellation_kept():
+            connection = await self._connect(user, password)
             try:
-                await connection.connect(
-                    f"nats://{self.endpoint}",
-                    user=user,
-                    password=password,
-                    name="twin",
-                    allow_reconnect=False,
-                    max_reconnect_attempts=1,
-                    reconnect_time_wait=0,
-                    connect_timeout=CONNECT_TIMEOUT,
-                    error_cb=_raised_anyway,
-                )
                 yield connection
             finally:
                 await _close(connection)
 
+    async def _connect(self, user: str, password: str) -> Connection:
+        """Log in; a refusal counts when it is repeated, for a server that reloads at this moment throws out whoever
+        has connected and not yet said who he is."""
+        for pause in (*PAUSES, None):
+            connection = Connection()
+            try:
+                with _cancellation_kept():
+                    await connection.connect(
+                        f"nats://{self.endpoint}",
+                        user=user,
+                        password=password,
+                        name="twin",
+                        allow_reconnect=False,
+                        max_reconnect_attempts=1,
+                        reconnect_time_wait=0,
+                        connect_timeout=CONNECT_TIMEOUT,
+                        error_cb=_raised_anyway,
+                    )
+                return connection
+            except BaseException as error:
+                await _close(connection)
+                if pause is None or not (REFUSED.fits(error) or isinstance(error, HUNG_UP)):
+                    raise
+            await asyncio.sleep(pause)
+        raise AssertionError("unreachable")
+
+
+@contextmanager
+def _cancellation_kept() -> Iterator[None]:
+    """Raise at the end what was swallowed within: nats-py, and `wait_for` before Python 3.12, lose a cancellation that
+    arrives at the wrong moment, and a step that is no longer wanted would go on."""
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    try:
+        yield
+    finally:
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError
+
 
 async def _close(connection: Connection) -> None:
-    """Close, in a task of its own: nats-py's `close` swallows the cancellation of whoever waits for it."""
+    """Close wholly, also when cancelled meanwhile, so that no socket is left open."""
     closing = asyncio.ensure_future(connection.close())
     try:
         await asyncio.shield(closing)

@@ -77,6 +77,9 @@ REFUSED = Rule(
 )
 """A login was refused; what that means depends on whose it was."""
 
+HUNG_UP = (ConnectionError, nats.ConnectionClosedError, nats.StaleConnectionError)
+"""The server ended a connection that it had accepted."""
+
 RULES: tuple[Rule, ...] = (
     Rule(
         blocked("tls", "and the worker disagree about TLS", "Give the server and the target the same TLS settings"),

@@ -8,10 +8,20 @@ that a stream never stands in an account that the server has forgotten.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from providers.nats.accounts import APPLICATION, Account, AccountsFile, admin, with_hash
+from providers.nats.accounts import (
+    ADOPTING,
+    APPLICATION,
+    LIMITS,
+    Account,
+    AccountsFile,
+    JetStreamLimits,
+    admin,
+    with_hash,
+)
 from providers.nats.client import MARK, NatsClient, stream_config
 from providers.nats.spec import TYPES, Config, Credentials, StreamInputs, read, read_inputs
 from twin.domain.identity import ComponentRef, EnvironmentId, Placement, ownership_mark
@@ -74,13 +84,19 @@ class NatsProvider:
             await self._ensure_account(ref, None)
 
     async def remove(self, ref: ComponentRef, step: StepContext) -> None:
-        """First the user, so that nobody writes any more, then the streams, then the account."""
-        if ref.name in self._accounts.read():
+        """First the user, so that nobody writes any more, then the streams, then the account.
+
+        Also when the file has no such account: putting it back is the only way to learn whether the server's disk
+        holds streams of it. And again if an attempt that should be dead made a stream meanwhile.
+        """
+        while True:
             await self._ensure_account(ref, None)
             await step.heartbeat("applications are locked out")
             await self._client.delete_streams(ref.name)
             await self._accounts.change(lambda accounts: accounts.pop(ref.name, None))
-        await self._client.reload()  # also when absent: an earlier attempt may have died before it
+            await self._client.reload()
+            if not await self._client.streams(ref.name):
+                return
 
     async def owned(self, environment: EnvironmentId) -> AsyncIterator[Resource]:
         """Accounts by the mark in the file that the server reads, streams by the mark that the server reports."""
@@ -96,18 +112,27 @@ class NatsProvider:
         """Nothing is held between calls."""
 
     async def _ensure_account(self, ref: ComponentRef, password: str | None) -> None:
-        """The account with the twin's user and, given a password, the application's; live when this returns."""
+        """The account with the twin's user and, given a password, the application's; live when this returns.
 
-        def change(accounts: dict[str, Account]) -> None:
-            before = accounts.get(ref.name, Account(()))
-            own = admin(ref.name)
-            users = [with_hash(own, self._client.admin_password(ref.name), before.user(own))]
-            if password is not None:
-                users.append(with_hash(ref.name, password, before.user(ref.name), APPLICATION))
-            accounts[ref.name] = Account(tuple(users), mark=ref.mark)
+        Streams that outlived their account (somebody dropped it from the file) hear no message when it comes back,
+        until JetStream has been taken from the account and given again. `ADOPTING` in the file remembers that.
+        """
+        account = self._accounts.read().get(ref.name)
+        outlived = account is None and await self._client.streams(ref.name)
+        half_adopted = account is not None and account.jetstream != LIMITS
+        for jetstream in (ADOPTING, None, LIMITS) if outlived or half_adopted else (LIMITS,):
+            await self._accounts.change(partial(self._put_account, ref, password, jetstream))
+            await self._client.reload()  # even if nothing changed: an earlier attempt may have died before it
 
-        await self._accounts.change(change)
-        await self._client.reload()  # even if nothing changed: an earlier attempt may have died before it
+    def _put_account(
+        self, ref: ComponentRef, password: str | None, jetstream: JetStreamLimits | None, accounts: dict[str, Account]
+    ) -> None:
+        before = accounts.get(ref.name, Account(()))
+        own = admin(ref.name)
+        users = [with_hash(own, self._client.admin_password(ref.name), before.user(own))]
+        if password is not None:
+            users.append(with_hash(ref.name, password, before.user(ref.name), APPLICATION))
+        accounts[ref.name] = Account(tuple(users), jetstream, ref.mark)
 
     def _outputs(self, ref: ComponentRef) -> dict[str, Any]:
         return {

@@ -102,7 +102,7 @@ class StreamInputs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ] = "limits"
 
 
-TYPES = (
+TYPES: tuple[ComponentType, ...] = (
     ComponentType(
         name="nats.stream",
         provider="nats",

@@ -1,0 +1,345 @@
+"""The NATS provider on a real server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+import nats
+import nats.errors
+import pytest
+from nats.aio.client import Client
+from nats.js.api import StreamConfig
+from nats.js.errors import APIError
+
+from providers.local import LocalServers
+from providers.nats import KIND
+from providers.nats.accounts import Account, admin
+from providers.nats.client import MARK
+from providers.nats.provider import NatsProvider
+from twin.domain.errors import Blocked, Terminal, Transient
+from twin.domain.identity import ComponentRef
+from twin.domain.targets import Target
+from twin.ports.provider import Applied, Provider
+from twin.testing.conformance.provider import ProviderConformance
+from twin.testing.steps import make_ref, make_step
+
+MINTED = {"password": "a-minted-password-of-some-length"}
+TIMEOUT = 5
+
+
+@pytest.fixture
+def place(local_servers: LocalServers) -> tuple[Target, dict[str, str]]:
+    """The local target and its credentials, its server running."""
+    local_servers.start("nats")
+    return next((target, secrets) for target, secrets in local_servers.targets() if target.provider == "nats")
+
+
+@pytest.fixture
+async def provider(place: tuple[Target, dict[str, str]]) -> AsyncIterator[NatsProvider]:
+    """A provider for the local server."""
+    provider = KIND.open(*place)
+    yield provider
+    await provider.close()
+
+
+@pytest.fixture
+async def ref(provider: NatsProvider) -> AsyncIterator[ComponentRef]:
+    """A component of a fresh environment, removed after the test."""
+    ref = make_ref("jobs", type="nats.stream")
+    yield ref
+    await provider.remove(ref, make_step())
+
+
+async def nobody_listens(error: Exception) -> None:
+    """The tests look at what calls raise and not at what nats-py reports besides."""
+
+
+@asynccontextmanager
+async def client(applied: Applied, **options: Any) -> AsyncIterator[Client]:
+    """An application's connection: NATS_URL and nothing else.
+
+    nats-py takes a password from the URL as it stands, where other clients decode it; what the twin mints needs no
+    encoding, a nasty one does.
+    """
+    url = urlsplit(applied.secrets["url"])
+    assert (unquote(url.username or ""), unquote(url.password or "")) == (
+        applied.outputs["user"],
+        applied.secrets["password"],
+    )
+    if "%" in applied.secrets["url"]:
+        options |= {"user": url.username, "password": unquote(url.password or "")}
+    connection = Client()
+    try:
+        await connection.connect(
+            f"nats://{url.hostname}:{url.port}" if "user" in options else applied.secrets["url"],
+            allow_reconnect=False,
+            error_cb=nobody_listens,
+            **options,
+        )
+        yield connection
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def administrator(provider: NatsProvider, applied: Applied) -> AsyncIterator[Client]:
+    """The twin's own user in a component's account."""
+    account = applied.outputs["account"]
+    password = provider._client.admin_password(account)
+    connection = await nats.connect(
+        f"nats://{applied.outputs['host']}:{applied.outputs['port']}", user=admin(account), password=password
+    )
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+class TestStream(ProviderConformance):
+    """What every provider must do."""
+
+    component_type = KIND.types[0]
+    cuts = 40  # nats-py swallows cancellations in places: look closely
+
+    @pytest.fixture(autouse=True)
+    def _place(self, place: tuple[Target, dict[str, str]], provider: NatsProvider) -> None:
+        self.target, self.credentials = place
+        self.provider = provider
+
+    def inputs(self, n: int) -> Mapping[str, Any]:
+        return {"subjects": ["work.>"], "max_bytes": (1 + n) << 20, "max_messages": 1000 + n, "max_age": 60 * n}
+
+    async def use(self, applied: Applied, inputs: Mapping[str, Any]) -> None:
+        async with client(applied) as connection:
+            jetstream = connection.jetstream()
+            ack = await jetstream.publish("work.try", b"hello")
+            assert ack.stream == applied.outputs["stream"]
+            message = await jetstream.get_msg(ack.stream, ack.seq)
+            assert message.data == b"hello"
+            await jetstream.delete_msg(ack.stream, ack.seq)
+
+    async def put(self, applied: Applied, value: str) -> None:
+        async with client(applied) as connection:
+            await connection.jetstream().publish("work.kept", value.encode())
+
+    async def get(self, applied: Applied) -> str | None:
+        async with client(applied) as connection:
+            try:
+                message = await connection.jetstream().get_last_msg(applied.outputs["stream"], "work.kept")
+            except APIError:
+                return None
+            return (message.data or b"").decode()
+
+    def breakages(self) -> Mapping[str, Callable[[Applied], Awaitable[None]]]:
+        async def stream_deleted(applied: Applied) -> None:
+            async with administrator(self.provider, applied) as connection:
+                await connection.jetstream().delete_stream(applied.outputs["stream"])
+
+        async def limit_changed(applied: Applied) -> None:
+            async with administrator(self.provider, applied) as connection:
+                await connection.jetstream().update_stream(
+                    StreamConfig(name=applied.outputs["stream"], subjects=["work.>"], max_bytes=5 << 20)
+                )
+
+        async def account_dropped(applied: Applied) -> None:
+            await self.provider._accounts.change(lambda accounts: accounts.pop(applied.outputs["account"]))
+            await self.provider._client.reload()
+
+        return {
+            "stream deleted": stream_deleted,
+            "limit changed": limit_changed,
+            "account dropped": account_dropped,
+        }
+
+    def unreachable(self) -> Provider:
+        config = self.target.config | {"port": 1}
+        return KIND.open(msgspec.structs.replace(self.target, config=config), self.credentials)
+
+    def refused(self) -> Provider:
+        return KIND.open(self.target, {**self.credentials, "system_password": "not the right one"})
+
+
+INPUTS = {"subjects": ["work.>"], "max_bytes": 1 << 20}
+
+
+async def apply(provider: NatsProvider, ref: ComponentRef, **inputs: Any) -> Applied:
+    return await provider.apply(ref, make_step(INPUTS | inputs, MINTED))
+
+
+@asynccontextmanager
+async def components(provider: NatsProvider, *names: str) -> AsyncIterator[list[ComponentRef]]:
+    """Fresh components of different environments."""
+    refs = [make_ref(name, type="nats.stream") for name in names]
+    try:
+        yield refs
+    finally:
+        for ref in refs:
+            await provider.remove(ref, make_step())
+
+
+async def test_accounts_hear_nothing_of_each_other(provider: NatsProvider) -> None:
+    async with components(provider, "jobs", "jobs") as refs:
+        mine, theirs = [await apply(provider, ref) for ref in refs]
+        async with client(mine) as here, client(theirs) as there:
+            heard = await there.subscribe(">")
+            await here.jetstream().publish("work.secret", b"mine")
+            await there.publish("work.own", b"theirs")  # the later one proves that the earlier did not come
+            message = await heard.next_msg(TIMEOUT)
+            assert message.subject == "work.own"
+            state = (await there.jetstream().stream_info(theirs.outputs["stream"])).state
+            assert state.messages == 1, "the same subject in another account is another subject"
+
+
+async def test_others_stay_connected_over_every_change(provider: NatsProvider) -> None:
+    disconnected = asyncio.Event()
+
+    async def on_disconnect() -> None:
+        disconnected.set()
+
+    async with components(provider, "calm", "busy") as (calm, busy):
+        applied = await apply(provider, calm)
+        async with client(applied, disconnected_cb=on_disconnect) as connection:
+            subscription = await connection.subscribe("core.>")
+            await apply(provider, busy)
+            await apply(provider, busy, max_bytes=2 << 20)
+            await provider.suspend(busy, make_step())
+            await provider.remove(busy, make_step())
+            await apply(provider, calm, max_messages=7)
+            await connection.publish("core.still", b"here")
+            assert (await subscription.next_msg(TIMEOUT)).data == b"here", "subscriptions outlive a reload"
+            assert not disconnected.is_set()
+
+
+async def test_suspending_closes_connections_and_keeps_messages(provider: NatsProvider, ref: ComponentRef) -> None:
+    applied, closed = await apply(provider, ref), asyncio.Event()
+
+    async def on_close() -> None:
+        closed.set()
+
+    async with client(applied, closed_cb=on_close) as connection:
+        await connection.jetstream().publish("work.kept", b"1")
+        await provider.suspend(ref, make_step())
+        await asyncio.wait_for(closed.wait(), TIMEOUT)
+    with pytest.raises(nats.errors.Error, match="Authorization Violation"):
+        async with client(applied):
+            pass
+    observed = await provider.observe(ref, INPUTS)
+    assert observed is not None
+    assert set(observed.drift) == {"user"}, "suspended by the twin or by somebody else: a reader can tell"
+    async with client(await apply(provider, ref)) as connection:
+        assert (await connection.jetstream().stream_info("jobs")).state.messages == 1
+
+
+async def test_an_application_cannot_grow_beyond_its_stream(provider: NatsProvider, ref: ComponentRef) -> None:
+    async with client(await apply(provider, ref)) as connection:
+        with pytest.raises(APIError, match="maximum number of streams"):
+            await connection.jetstream().add_stream(name="more", subjects=["more"])
+        denied = asyncio.get_running_loop().create_future()
+
+        async def on_error(error: Exception) -> None:
+            denied.set_result(str(error))
+
+        connection._error_cb = on_error
+        await connection.publish("$JS.API.STREAM.UPDATE.jobs", b"{}")
+        assert "permissions violation" in (await asyncio.wait_for(denied, TIMEOUT)).lower()
+
+
+async def test_a_dropped_account_comes_back_with_its_messages(provider: NatsProvider, ref: ComponentRef) -> None:
+    async with client(await apply(provider, ref)) as connection:
+        await connection.jetstream().publish("work.kept", b"1")
+    await provider._accounts.change(lambda accounts: accounts.pop(ref.name))
+    await provider._client.reload()
+    async with client(await apply(provider, ref)) as connection:
+        ack = await connection.jetstream().publish("work.kept", b"2")
+        assert ack.seq == 2, "the stream hears again, and holds what it held"
+
+
+async def test_a_removal_finds_streams_of_an_account_that_somebody_dropped(
+    provider: NatsProvider, ref: ComponentRef
+) -> None:
+    await apply(provider, ref)
+    await provider._accounts.change(lambda accounts: accounts.pop(ref.name))
+    await provider._client.reload()
+    assert [each.kind async for each in provider.owned(ref.environment)] == ["nats.stream"], "the world still has it"
+    await provider.remove(ref, make_step())
+    assert [each async for each in provider.owned(ref.environment)] == []
+    await apply(provider, ref)
+    async with client(await apply(provider, ref)) as connection:
+        assert (await connection.jetstream().stream_info("jobs")).state.last_seq == 0, "nothing was left on the disk"
+
+
+async def test_the_inventory_finds_what_no_record_of_ours_knows(provider: NatsProvider, ref: ComponentRef) -> None:
+    other = make_ref("elsewhere")
+    applied = await apply(provider, ref)
+    async with administrator(provider, applied) as connection:
+        metadata = {MARK: other.mark}
+        await connection.jetstream().update_stream(StreamConfig(name="jobs", subjects=["work.>"], metadata=metadata))
+    await provider._accounts.change(lambda accounts: accounts.update(foreign=Account((), mark=other.mark)))
+    try:
+        found = {(each.kind, each.external_id) async for each in provider.owned(other.environment)}
+        assert found == {("nats.account", "foreign"), ("nats.stream", f"{ref.name}/jobs")}
+    finally:
+        await provider._accounts.change(lambda accounts: accounts.pop("foreign"))
+
+
+async def test_no_password_reaches_the_disk_and_the_mode_stays(
+    provider: NatsProvider, ref: ComponentRef, place: tuple[Target, dict[str, str]]
+) -> None:
+    path = Path(place[0].config["accounts_file"])
+    path.chmod(0o640)  # noqa: ASYNC240 - small and local, as everywhere in this test
+    await apply(provider, ref)
+    text = path.read_text()  # noqa: ASYNC240
+    assert MINTED["password"] not in text
+    assert provider._client.admin_password(ref.name) not in text
+    assert place[1]["admin_password"] not in text
+    mode = path.stat().st_mode  # noqa: ASYNC240
+    assert mode & 0o777 == 0o640, "the server may run as another user, who must still read it"
+    assert not list(path.parent.glob(f".{path.name}.*")), "nothing is left beside it"
+
+
+async def test_no_room_on_the_server_is_blocked(provider: NatsProvider, ref: ComponentRef) -> None:
+    for storage in ("memory", "file"):
+        with pytest.raises(Blocked) as caught:
+            await apply(provider, ref, storage=storage, max_bytes=1 << 40)
+        assert caught.value.key == "nats/local/storage"
+    await apply(provider, ref)  # and other sizes still fit
+
+
+async def test_overlapping_subjects_name_the_field(provider: NatsProvider, ref: ComponentRef) -> None:
+    with pytest.raises(Terminal) as caught:
+        await apply(provider, ref, subjects=["work.>", "work.a"])
+    assert caught.value.field == "subjects"
+
+
+async def test_a_wrong_system_password_names_the_credentials(place: tuple[Target, dict[str, str]]) -> None:
+    target, credentials = place
+    with pytest.raises(Blocked) as caught:
+        await KIND.open(target, credentials | {"system_password": "wrong"}).identify()
+    assert caught.value.key == "nats/local/credentials"
+    assert caught.value.owner == "platform"
+
+
+async def test_a_restart_keeps_identity_messages_and_users(tmp_path: Path) -> None:
+    servers, ref = LocalServers(tmp_path), make_ref("jobs")
+    try:
+        servers.start("nats")
+        target, credentials = servers.targets()[0]
+        provider = KIND.open(target, credentials)
+        before, applied = await provider.identify(), await apply(provider, ref)
+        async with client(applied) as connection:
+            await connection.jetstream().publish("work.kept", b"1")
+        servers.stop("nats")
+        with pytest.raises(Transient):
+            await apply(provider, ref)
+        servers.start("nats")
+        assert await provider.identify() == before
+        async with client(applied) as connection:
+            assert (await connection.jetstream().stream_info("jobs")).state.messages == 1
+    finally:
+        servers.remove()
