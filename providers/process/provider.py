@@ -20,7 +20,7 @@ from providers.process.errors import translated, words_to_hide
 from providers.process.layout import Layout, ServiceDirectory, write_private
 from providers.process.replicas import Replicas, Slot, forget, survey, version
 from providers.process.source import collect, ensure_source
-from providers.process.spec import SERVICE, Config, Service, config, parse
+from providers.process.spec import SERVICE, Config, Service, Watched, config, parse, watched
 from providers.process.world import SlotState
 from twin.domain.component_type import ComponentType
 from twin.domain.errors import Terminal, Transient
@@ -62,7 +62,7 @@ class ProcessProvider:
             record = read_record(directory)
             if not directory.root.exists() and not any(slot.processes for slot in slots):
                 return None
-            service = parse(inputs)
+            service = watched(inputs)
             # of two versions of one replica the running one is last
             by_index = {slot.index: slot.state for slot in sorted(slots, key=lambda s: s.running) if slot.state}
             states = [state for index, state in by_index.items() if index < service.replicas]
@@ -146,7 +146,7 @@ class ProcessProvider:
     async def close(self) -> None:
         """Nothing is held open."""
 
-    async def _drift(self, service: Service, slots: list[Slot], *, suspended: bool) -> dict[str, str]:
+    async def _drift(self, service: Watched, slots: list[Slot], *, suspended: bool) -> dict[str, str]:
         running = [slot for slot in slots if slot.running]
         if suspended:
             return {"replicas": f"{len(running)} run although it is suspended"} if running else {}

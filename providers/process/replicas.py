@@ -31,6 +31,7 @@ EXITS = 2  # starts that may end by themselves before the command is to blame
 BUSY_PORTS = 5  # starts that may find their port taken by a stranger
 HUNG_AFTER = 5.0  # seconds that a replica which was healthy once gets to answer before it is replaced
 LAST_LINES = 15
+SILENT_FOR = 2.0  # seconds that a supervisor may take to say what it started
 _SLOT = re.compile(r"^(\d+)-([0-9a-f]+)$")
 _BY_OTHERS = {128 + signal.SIGKILL, 128 + signal.SIGTERM}
 
@@ -218,7 +219,7 @@ class Replicas(Struct, frozen=True, kw_only=True):
 
     async def _slot(self, index: int, name: str, *, started: bool = False) -> Slot:
         """The slot as it is, once a supervisor that is just starting in it has said what it started."""
-        give_up = time.time() + 5.0
+        give_up = time.time() + SILENT_FOR
         while True:
             slot = next((s for s in await self.slots() if s.name == name), Slot(name, index, None, ()))
             silent = slot.state is None and (bool(slot.processes) or started)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
 import io
 import json
 import shutil
 import signal
 import tarfile
+import zlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -28,6 +30,7 @@ LARGEST_TREE = 2 * 1024**3  # bytes unpacked
 MOST_FILES = 200_000
 BUILD = "build"  # the slot that builds and git run under
 _LAST_LINES = 20
+_BLOCK = 1024**2
 
 
 class Source(Struct, frozen=True):
@@ -92,19 +95,21 @@ def collect(directory: ServiceDirectory, keep: Source) -> None:
 def unpack(bundle: bytes, tree: Path) -> None:
     """Unpack a tar.gz; refuses members that would land or point outside of `tree`, devices, and bombs."""
     try:
-        with tarfile.open(fileobj=io.BytesIO(bundle), mode="r:gz") as archive:
+        with gzip.open(io.BytesIO(bundle)) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
             size = 0
             for count, member in enumerate(archive):
                 size += member.size
                 if size > LARGEST_TREE or count >= MOST_FILES:
                     raise Terminal(f"The bundle unpacks to more than {LARGEST_TREE} bytes or {MOST_FILES} files.")
                 archive.extract(member, tree, filter="data")
+            while stream.tell() < LARGEST_TREE and stream.read(_BLOCK):
+                pass  # to the end, where the checksum is: a bundle that was cut short is none
     except tarfile.FilterError as error:
         raise Terminal(
             f"The bundle holds an unsafe member: {error}",
             mend="Publish a folder without absolute paths, links out of it, or devices.",
         ) from None
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise Terminal(f"The bundle cannot be unpacked: {error}") from None
 
 

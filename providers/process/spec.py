@@ -58,6 +58,13 @@ class Service(Struct, frozen=True, forbid_unknown_fields=True):
         return {k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in self.env.items()}
 
 
+class Watched(Struct, frozen=True):
+    """The part of the inputs that an observation needs; references elsewhere may still be unresolved."""
+
+    replicas: int = 1
+    health: Health = field(default_factory=Health)
+
+
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """A target's configuration: the directory that holds everything of it, and the address that apps bind to."""
 
@@ -94,6 +101,14 @@ def parse(inputs: Mapping[str, Any]) -> Service:
     if not service.command[0]:
         raise Terminal("The command names no program.", field="command[0]")
     return service
+
+
+def watched(inputs: Mapping[str, Any]) -> Watched:
+    """What to compare the world with; raises Terminal with the field that is wrong."""
+    try:
+        return msgspec.convert(dict(inputs), Watched)
+    except msgspec.ValidationError as error:
+        raise Terminal(f"The inputs of process.service are invalid: {error}") from None
 
 
 def config(values: Mapping[str, Any]) -> Config:

@@ -1,0 +1,186 @@
+"""Where a service's files come from, and what is built of them."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from providers.process.provider import ProcessProvider
+from providers.process.source import unpack
+from tests.providers.process_world import APP, ask, bundle, open_provider, processes, step
+from twin.domain.errors import Blocked, StepFailure, Terminal, Transient
+from twin.domain.identity import ComponentRef
+from twin.testing.steps import make_ref
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "target"
+
+
+@pytest.fixture
+def provider(directory: Path) -> ProcessProvider:
+    return open_provider(directory)
+
+
+@pytest.fixture
+async def ref(provider: ProcessProvider) -> AsyncIterator[ComponentRef]:
+    ref = make_ref("app", type="process.service")
+    yield ref
+    await provider.remove(ref, step({"stop_grace": 0}))
+
+
+def git(repository: Path, *arguments: str) -> str:
+    settings = ["-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "init.defaultBranch=main"]
+    return subprocess.check_output(["git", "-C", str(repository), *settings, *arguments], text=True).strip()
+
+
+def read(folder: str, name: str) -> str:
+    return Path(folder, name).read_text()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    path = tmp_path / "repository"
+    path.mkdir()
+    git(path, "init", "--quiet")
+    (path / "app.py").write_text(APP)
+    (path / "version").write_text("1")
+    git(path, "add", ".")
+    git(path, "commit", "--quiet", "-m", "one")
+    git(path, "tag", "-a", "v1", "-m", "first")
+    (path / "version").write_text("2")
+    git(path, "commit", "--quiet", "-am", "two")
+    return path
+
+
+async def test_each_kind_of_ref_gives_its_commit(
+    provider: ProcessProvider, ref: ComponentRef, repository: Path
+) -> None:
+    first, second = git(repository, "rev-parse", "HEAD~1"), git(repository, "rev-parse", "HEAD")
+    for name, url, commit, version in (
+        ("main", str(repository), second, "2"),
+        ("v1", f"file://{repository}", first, "1"),
+        (first, f"file://{repository}", first, "1"),
+        ("HEAD", str(repository), second, "2"),
+    ):
+        applied = await provider.apply(ref, step({"source": {"git": url, "ref": name}, "stop_grace": 1}))
+        assert applied.outputs["commit"] == commit
+        work = Path(ask(applied.outputs["url"])["cwd"])
+        assert (work / "version").read_text() == version
+        assert not (work / ".git").exists()
+    assert len(list(work.parent.parent.iterdir())) == 1, "sources that nothing runs from are gone"
+
+
+async def test_what_git_refuses_says_what_happens_next(
+    provider: ProcessProvider, ref: ComponentRef, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def failure(source: dict[str, str]) -> StepFailure:
+        with pytest.raises(StepFailure) as caught:
+            await provider.apply(ref, step({"source": source}))
+        return caught.value
+
+    absent = await failure({"git": str(tmp_path / "nowhere")})
+    assert isinstance(absent, Terminal)
+    assert absent.field == "source.git"
+    missing = await failure({"git": str(repository), "ref": "no-such-branch"})
+    assert isinstance(missing, Terminal)
+    assert missing.field == "source.ref"
+    no_commit = await failure({"git": str(repository), "ref": "0" * 40})
+    assert isinstance(no_commit, Terminal)
+    away = await failure({"git": "http://someone:hunter2-long@127.0.0.1:1/repository.git"})
+    assert isinstance(away, Transient)
+    assert "hunter2" not in away.message
+    trick = await failure({"git": "ext::sh -c 'touch owned'"})
+    assert isinstance(trick, Terminal)
+    monkeypatch.setattr("providers.process.git.PATH", str(tmp_path))
+    no_git = await failure({"git": str(repository)})
+    assert isinstance(no_git, Blocked)
+    assert no_git.key == "process/test/git"
+
+
+async def test_the_build_runs_once_per_source(provider: ProcessProvider, ref: ComponentRef, tmp_path: Path) -> None:
+    count = tmp_path / "count"
+    inputs = {"build": ["sh", "-c", f"echo built >> {count}; env > seen"], "env": {"TOKEN": "s3cr3t-planted"}}
+    applied = await provider.apply(ref, step(inputs))
+    seen = read(ask(applied.outputs["url"])["cwd"], "seen")
+    assert "s3cr3t-planted" not in seen, "a build sees no secret"
+    await provider.apply(ref, step({**inputs, "replicas": 2, "env": {"TOKEN": "another"}}))
+    assert count.read_text() == "built\n"
+    await provider.apply(ref, step(inputs, content=bundle({"more": "x"}), digest="b2"))
+    assert count.read_text() == "built\nbuilt\n"
+
+
+async def test_a_failing_build_names_its_last_lines(provider: ProcessProvider, ref: ComponentRef) -> None:
+    with pytest.raises(Terminal, match=r"exit code 7.*\nno compiler") as failure:
+        await provider.apply(ref, step({"build": ["sh", "-c", "echo no compiler; exit 7"]}))
+    assert failure.value.field == "build"
+    with pytest.raises(Terminal, match="exit code 127"):
+        await provider.apply(ref, step({"build": ["no-such-compiler"]}))
+
+
+async def test_a_build_dies_with_its_worker(
+    provider: ProcessProvider, ref: ComponentRef, directory: Path, tmp_path: Path
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    inputs = {"build": ["sh", "-c", f"sleep 1000 & echo $! > {pipe}; wait"]}
+    arguments = [str(directory), ref.environment, "100", json.dumps(inputs)]
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.providers.process_driver", *arguments, stdout=subprocess.DEVNULL
+    )
+    builder = psutil.Process(int(await asyncio.to_thread(pipe.read_text)))
+    worker.send_signal(signal.SIGKILL)
+    await worker.wait()
+    builder.wait(5)
+    # the guard itself may still be on its way out
+    for left in processes(ref.name):
+        left.wait(5)
+    assert processes(ref.name) == []
+
+
+async def test_cancelling_ends_a_build(provider: ProcessProvider, ref: ComponentRef, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    inputs = {"build": ["sh", "-c", f"echo $$ > {pipe}; sleep 1000"]}
+    applying = asyncio.create_task(provider.apply(ref, step(inputs)))
+    await asyncio.to_thread(pipe.read_text)
+    applying.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await applying
+    assert processes(ref.name) == []
+
+
+@pytest.mark.parametrize("kind", ["traversal", "absolute link", "device"])
+def test_a_bundle_cannot_reach_out_of_its_tree(tmp_path: Path, kind: str) -> None:
+    member = tarfile.TarInfo("../outside" if kind == "traversal" else "inside")
+    if kind == "absolute link":
+        member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    elif kind == "device":
+        member.type = tarfile.CHRTYPE
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        archive.addfile(member)
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    with pytest.raises(Terminal, match="unsafe"):
+        unpack(out.getvalue(), tree)
+    assert list(tree.iterdir()) == []
+    assert not (tmp_path / "outside").exists()
+
+
+def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
+    for content in (b"", b"not a tar", bundle()[:-20]):
+        with pytest.raises(Terminal, match="cannot be unpacked"):
+            unpack(content, tmp_path)
