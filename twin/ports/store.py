@@ -135,8 +135,9 @@ class Tx(Protocol):
         """Whether the worker still leases the task under this epoch (locks the entity first)."""
         ...
 
-    def release(self, task: Claimed) -> None:
-        """Give back a claimed task that was not started."""
+    def release(self, task: Claimed, *, died: bool = False) -> bool:
+        """Take back the lease of this epoch: of a task that was not started, or (`died`, counted in `deaths`) whose
+        worker is dead; False if it is leased no more. The transition that follows a started one makes it due."""
         ...
 
     def idempotent(self, principal: str, key: str) -> IdempotentReply | None:

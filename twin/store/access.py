@@ -1,0 +1,84 @@
+"""What callers present: tokens (as hashes) and idempotency keys."""
+
+from __future__ import annotations
+
+import msgspec
+from sqlalchemy import Connection, bindparam, delete, select
+from sqlalchemy.dialects.sqlite import insert as upsert  # PostgreSQL compiles its ON CONFLICT alike
+
+from twin.ports.store import IdempotentReply, StoredToken
+from twin.store.moments import from_micros, optional_micros, optional_moment, to_micros
+from twin.store.tables import idempotency, tokens
+
+_put_token = upsert(tokens)
+_put_token = _put_token.on_conflict_do_update(
+    index_elements=["hash"],
+    set_={name: _put_token.excluded[name] for name in ("name", "roles", "created_at", "expires_at")},
+)
+_token = select(tokens).where(
+    (tokens.c.hash == bindparam("hash")) & (tokens.c.expires_at.is_(None) | (tokens.c.expires_at > bindparam("now")))
+)
+_reply = select(idempotency).where(
+    (idempotency.c.principal == bindparam("principal"))
+    & (idempotency.c.key == bindparam("key"))
+    & (idempotency.c.expires_at > bindparam("now"))
+)
+_remember = upsert(idempotency)
+_remember = _remember.on_conflict_do_update(
+    index_elements=["principal", "key"],
+    set_={name: _remember.excluded[name] for name in ("digest", "operation_id", "entity", "expires_at")},
+)
+_forget_expired = delete(idempotency).where(idempotency.c.expires_at <= bindparam("now"))
+
+_encode = msgspec.json.Encoder().encode
+_roles = msgspec.json.Decoder(tuple[tuple[str, str], ...])
+
+
+def put_token(connection: Connection, token: StoredToken) -> None:
+    """Keep a token's hash."""
+    row = {
+        "hash": token.hash,
+        "name": token.name,
+        "roles": _encode(token.roles),
+        "created_at": to_micros(token.created_at),
+        "expires_at": optional_micros(token.expires_at),
+    }
+    connection.execute(_put_token, row)
+
+
+def token(connection: Connection, hashed: str, now: int) -> StoredToken | None:
+    """The token with that hash, unless expired."""
+    row = connection.execute(_token, {"hash": hashed, "now": now}).one_or_none()
+    if row is None:
+        return None
+    return StoredToken(
+        hash=row.hash,
+        name=row.name,
+        roles=_roles.decode(row.roles),
+        created_at=from_micros(row.created_at),
+        expires_at=optional_moment(row.expires_at),
+    )
+
+
+def reply(connection: Connection, principal: str, key: str, now: int) -> IdempotentReply | None:
+    """What the key stands for, unless expired."""
+    row = connection.execute(_reply, {"principal": principal, "key": key, "now": now}).one_or_none()
+    if row is None:
+        return None
+    return IdempotentReply(
+        digest=row.digest, operation_id=row.operation_id, entity=row.entity, expires_at=from_micros(row.expires_at)
+    )
+
+
+def remember(connection: Connection, principal: str, key: str, kept: IdempotentReply, now: int) -> None:
+    """Keep a reply, and forget those that have expired: this is the only place where rows are added."""
+    connection.execute(_forget_expired, {"now": now})
+    row = {
+        "principal": principal,
+        "key": key,
+        "digest": kept.digest,
+        "operation_id": kept.operation_id,
+        "entity": kept.entity,
+        "expires_at": to_micros(kept.expires_at),
+    }
+    connection.execute(_remember, row)

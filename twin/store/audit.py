@@ -1,0 +1,182 @@
+"""The log of events: filtered pages in commit order, the past of one entity, and the proof that nothing was changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import BigInteger, ColumnElement, Connection, Select, Text, bindparam, cast, literal, select, tuple_
+
+from twin.domain.decider import fold
+from twin.domain.identity import Actor
+from twin.ports.store import EventFilter, Finding, Page, Recorded, Verification
+from twin.store import chain
+from twin.store.cursors import EventPosition, from_cursor, to_cursor
+from twin.store.moments import from_micros, to_micros
+from twin.store.tables import entities, events
+from twin.store.transact import Deciders
+
+_e = events.c
+_ACTOR_KINDS = ("person", "token", "pull_request", "timer", "twin", "operator")
+
+
+def page(
+    connection: Connection,
+    deciders: Deciders,
+    wanted: EventFilter,
+    *,
+    limit: int,
+    after: str | None,
+    settled: ColumnElement[bool] | None,
+) -> Page:
+    """One page of what the filter wants, `since` included and `until` not."""
+    start = None if after is None else from_cursor(after, EventPosition)
+    query = select(events).where(*_conditions(wanted)).limit(limit)
+    if wanted.entity is not None and (start is None or start.entity == wanted.entity):
+        # The entity's row is locked until its events are committed, so its own stream has no gaps to wait for.
+        query = query.order_by(_e.seq)
+        if start is not None:
+            query = query.where(_e.seq > start.seq)
+    else:
+        query = query.order_by(_e.xid, _e.id)
+        if settled is not None:
+            query = query.where(settled)
+        if start is not None:
+            query = query.where(_behind(start))
+    items = tuple(_recorded(row, deciders) for row in connection.execute(query))
+    return Page(items=items, next=items[-1].cursor if items else None)
+
+
+def _behind(start: EventPosition) -> ColumnElement[bool]:
+    # PostgreSQL has no cast from integers to xid8, only from text.
+    xid = cast(literal(str(start.xid), Text), _e.xid.type)
+    return tuple_(_e.xid, _e.id) > tuple_(xid, literal(start.id, BigInteger))
+
+
+def _conditions(wanted: EventFilter) -> Iterator[ColumnElement[bool]]:
+    columns = {
+        _e.project: wanted.project,
+        _e.tier: wanted.tier,
+        _e.name: wanted.environment,
+        _e.entity: wanted.entity,
+        _e.component: wanted.component,
+        _e.type: wanted.type,
+        _e.operation_id: wanted.operation,
+        _e.request_id: wanted.correlation,
+    }
+    for column, value in columns.items():
+        if value is not None:
+            yield column == value
+    if wanted.actor is not None:
+        kind, colon, name = wanted.actor.partition(":")
+        if colon and kind in _ACTOR_KINDS:
+            yield _e.actor_kind == kind
+            yield _e.actor_name == name
+        else:
+            yield _e.actor_name == wanted.actor
+    if wanted.since is not None:
+        yield _e.at >= to_micros(wanted.since)
+    if wanted.until is not None:
+        yield _e.at < to_micros(wanted.until)
+
+
+def _recorded(row: Any, deciders: Deciders) -> Recorded:
+    envelope = chain.unseal(row.body)
+    body = bytes(envelope.event)
+    decider = deciders.get(envelope.kind)
+    return Recorded(
+        entity=row.entity,
+        seq=row.seq,
+        at=from_micros(row.at),
+        actor=Actor(row.actor_kind, row.actor_name),
+        request_id=row.request_id,
+        type=row.type,
+        event=None if decider is None else decider.decode_event(body, row.schema_v),
+        body=body,
+        project=row.project,
+        name=row.name,
+        tier=row.tier,
+        operation_id=row.operation_id,
+        component=row.component,
+        cursor=to_cursor(EventPosition(row.xid, row.id, row.entity, row.seq)),
+    )
+
+
+_stream = select(_e.body, _e.schema_v).where(_e.entity == bindparam("entity")).order_by(_e.seq)
+_until = _stream.where((_e.at <= bindparam("until")) & (_e.seq <= bindparam("until_seq")))
+_FOREVER = 2**63 - 1
+
+
+def history(connection: Connection, decider: Any, entity: str, *, until: datetime | None, until_seq: int | None) -> Any:
+    """The fold of the events up to a time and a number, both included."""
+    bounds = {
+        "entity": entity,
+        "until": _FOREVER if until is None else to_micros(until),
+        "until_seq": _FOREVER if until_seq is None else until_seq,
+    }
+    rows = connection.execution_options(yield_per=500).execute(_until, bounds)
+    return fold(decider, (decider.decode_event(bytes(chain.unseal(row.body).event), row.schema_v) for row in rows))
+
+
+_heads = select(entities.c.id, entities.c.seq, entities.c.head)
+_links: Select[Any] = select(events).order_by(_e.entity, _e.seq)
+
+
+def verify(connection: Connection, entity: str | None) -> Verification:
+    """Recompute the chains of one entity or all, in one snapshot and in constant memory per event.
+
+    Finds changed, missing and inserted events, columns that say something else than what was hashed, and a snapshot
+    that stands at another event than the log ends with.
+    """
+    heads_query, links = _heads, _links
+    if entity is not None:
+        heads_query, links = heads_query.where(entities.c.id == entity), links.where(_e.entity == entity)
+    rows = {row.id: row for row in connection.execute(heads_query)}
+    findings: list[Finding] = []
+    heads: dict[str, str] = {}
+    count = 0
+    current, seq, head = "", 0, chain.GENESIS
+    for row in connection.execution_options(yield_per=500).execute(links):
+        if row.entity != current:
+            if current:
+                heads[current] = head.hex()
+                findings.extend(_against_entity(current, seq, head, rows.pop(current, None)))
+            current, seq, head = row.entity, 0, chain.GENESIS
+        count += 1
+        findings.extend(Finding(entity=current, seq=row.seq, problem=problem) for problem in _broken(row, seq, head))
+        seq, head = row.seq, bytes(row.hash)
+    if current:
+        heads[current] = head.hex()
+        findings.extend(_against_entity(current, seq, head, rows.pop(current, None)))
+    findings.extend(Finding(entity=id_, seq=0, problem="the entity has no events") for id_ in rows)
+    return Verification(entities=len(heads) + len(rows), events=count, findings=tuple(findings), heads=heads)
+
+
+def _broken(row: Any, seq: int, head: bytes) -> Iterator[str]:
+    if row.seq != seq + 1:
+        yield f"events {seq + 1} to {row.seq - 1} are missing"
+    elif bytes(row.prev_hash) != head:
+        yield "does not follow from the event before"
+    if chain.link(bytes(row.prev_hash), bytes(row.body)) != bytes(row.hash):
+        yield "the stored bytes are not those that were hashed"
+    try:
+        envelope = chain.unseal(row.body)
+    except msgspec.MsgspecError as error:
+        yield f"the stored bytes are no event: {error}"
+        return
+    said = {name: getattr(envelope, name) for name in chain.COLUMNS}
+    said |= {"at": to_micros(envelope.at), "actor_kind": envelope.actor.kind, "actor_name": envelope.actor.name}
+    for name, value in said.items():
+        if getattr(row, name) != value:
+            yield f"column {name} says {getattr(row, name)!r}, but {value!r} was hashed"
+
+
+def _against_entity(entity: str, seq: int, head: bytes, row: Any) -> Iterator[Finding]:
+    if row is None:
+        yield Finding(entity=entity, seq=seq, problem="the entity's row is missing")
+    elif row.seq != seq:
+        yield Finding(entity=entity, seq=seq, problem=f"the log ends here, but the snapshot stands at {row.seq}")
+    elif bytes(row.head) != head:
+        yield Finding(entity=entity, seq=seq, problem="the snapshot follows from another event than this")

@@ -1,0 +1,104 @@
+"""What was published and configured: blueprints, their bundles, targets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, bindparam, delete, select
+from sqlalchemy.dialects.sqlite import insert as upsert  # PostgreSQL compiles its ON CONFLICT alike
+
+from twin.domain.errors import Conflict
+from twin.domain.identity import Actor
+from twin.domain.targets import Target
+from twin.ports.store import StoredBlueprint
+from twin.store.moments import from_micros, to_micros
+from twin.store.tables import blueprints, bundles, targets
+
+_publish = upsert(blueprints).on_conflict_do_nothing(index_elements=["name", "version"]).returning(blueprints.c.id)
+_keep_bundle = upsert(bundles).on_conflict_do_nothing()
+_newest_first = select(blueprints).order_by(blueprints.c.id.desc())
+_of_name = _newest_first.where(blueprints.c.name == bindparam("name"))
+_of_version = _of_name.where(blueprints.c.version == bindparam("version"))
+_last = _of_name.limit(1)
+_bundle = select(bundles.c.content).where(bundles.c.digest == bindparam("digest"))
+_targets = select(targets.c.document).order_by(targets.c.name)
+_put_target = upsert(targets)
+_put_target = _put_target.on_conflict_do_update(
+    index_elements=["name"], set_={"document": _put_target.excluded.document}
+)
+_drop_target = delete(targets).where(targets.c.name == bindparam("of_name"))
+
+_encode = msgspec.json.Encoder().encode
+_target = msgspec.json.Decoder(Target)
+
+
+def publish(connection: Connection, blueprint: StoredBlueprint, content: bytes) -> bool:
+    """What `Tx.put_blueprint` promises."""
+    row = {
+        "name": blueprint.name,
+        "version": blueprint.version,
+        "document": blueprint.document,
+        "bundle": blueprint.bundle,
+        "published_at": to_micros(blueprint.published_at),
+        "publisher_kind": blueprint.published_by.kind,
+        "publisher_name": blueprint.published_by.name,
+    }
+    if connection.execute(_publish, row).one_or_none() is not None:
+        connection.execute(_keep_bundle, {"digest": blueprint.bundle, "content": content})
+        return True
+    there = stored(connection, blueprint.name, blueprint.version)
+    if there is None or there.bundle != blueprint.bundle:
+        raise Conflict(
+            f"Blueprint {blueprint.name} {blueprint.version} is published with other content.",
+            field="metadata.version",
+            mend="A published version never changes: publish under a new one.",
+        )
+    return False
+
+
+def stored(connection: Connection, name: str, version: str | None) -> StoredBlueprint | None:
+    """One version, or the one published last."""
+    if version is None:
+        row = connection.execute(_last, {"name": name}).one_or_none()
+    else:
+        row = connection.execute(_of_version, {"name": name, "version": version}).one_or_none()
+    return None if row is None else _blueprint(row)
+
+
+def published(connection: Connection, name: str | None) -> tuple[StoredBlueprint, ...]:
+    """All versions, the newest first."""
+    rows = connection.execute(_newest_first) if name is None else connection.execute(_of_name, {"name": name})
+    return tuple(_blueprint(row) for row in rows)
+
+
+def _blueprint(row: Any) -> StoredBlueprint:
+    return StoredBlueprint(
+        name=row.name,
+        version=row.version,
+        document=bytes(row.document),
+        bundle=row.bundle,
+        published_at=from_micros(row.published_at),
+        published_by=Actor(row.publisher_kind, row.publisher_name),
+    )
+
+
+def bundle(connection: Connection, digest: str) -> bytes | None:
+    """A bundle's bytes."""
+    content = connection.execute(_bundle, {"digest": digest}).scalar()
+    return None if content is None else bytes(content)
+
+
+def all_targets(connection: Connection) -> tuple[Target, ...]:
+    """All targets, by name."""
+    return tuple(_target.decode(document) for document in connection.execute(_targets).scalars())
+
+
+def put_target(connection: Connection, target: Target) -> None:
+    """Add or replace a target."""
+    connection.execute(_put_target, {"name": target.name, "document": _encode(target)})
+
+
+def drop_target(connection: Connection, name: str) -> bool:
+    """Remove a target; False if there is none."""
+    return connection.execute(_drop_target, {"of_name": name}).rowcount > 0

@@ -1,0 +1,283 @@
+"""SQLite: one process, one writer thread, one COMMIT for all that is queued; or inline, for tests and simulation."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Engine, create_engine, func, insert, select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool, QueuePool
+
+from twin.domain.errors import Unavailable
+from twin.ports.clock import Clock
+from twin.store import migrations
+from twin.store.moments import to_micros
+from twin.store.sqlite_writer import Writer
+from twin.store.tables import events
+from twin.store.transact import Bell, Transaction, is_refusal, refusal
+
+T = TypeVar("T")
+
+_READERS = 4
+_last_id = select(func.max(events.c.id))
+_append = insert(events)
+
+
+class SqliteTransaction:
+    """An open transaction, stamped by the injected clock."""
+
+    def __init__(self, connection: Connection, clock: Clock) -> None:
+        self.connection = connection
+        self.clock = clock
+        self.woken = False
+        self._now: int | None = None
+        self._last_id: int | None = None
+
+    def now(self) -> int:
+        """The clock's time at the first call."""
+        if self._now is None:
+            self._now = to_micros(self.clock.now())
+        return self._now
+
+    def not_before(self, moment: int) -> None:
+        """Raise the time; the clock may have been set back."""
+        self._now = max(self.now(), moment)
+
+    def append(self, rows: Sequence[dict[str, Any]]) -> Sequence[tuple[int, int]]:
+        """Insert with ids of our own counting: there is no other writer, and RETURNING would cost more."""
+        first = (self._last_id if self._last_id is not None else self.connection.execute(_last_id).scalar() or 0) + 1
+        self._last_id = first + len(rows) - 1
+        self.connection.execute(_append, [{**row, "id": number} for number, row in enumerate(rows, first)])
+        return [(0, number) for number in range(first, first + len(rows))]
+
+
+class SqliteDriver:
+    """Writes go through one thread, reads through read-only connections in a few others.
+
+    Raises `Unavailable` if another process has the database open.
+    """
+
+    single_process = True
+    settled: ColumnElement[bool] | None = None
+
+    def __init__(self, path: Path, clock: Clock, *, upgrade: bool) -> None:
+        self._clock = clock
+        self._bell = Bell()
+        self._lock = lock_file(path)
+        try:
+            _create_private(path)
+            engine = _engine(lambda: _connect(path))
+            prepare(engine, upgrade=upgrade)
+        except BaseException:
+            os.close(self._lock)
+            raise
+        self._writer = Writer(engine, lambda connection: SqliteTransaction(connection, clock), self._bell.ring)
+        self._read_engine = create_engine(
+            "sqlite://",
+            creator=lambda: _connect(path, read_only=True),
+            poolclass=QueuePool,
+            pool_size=_READERS,
+            json_serializer=_to_json,
+            json_deserializer=msgspec.json.decode,
+        )
+        self._readers = ThreadPoolExecutor(_READERS, "twin-sqlite-read")
+
+    def now(self, connection: Connection) -> int:
+        """The injected clock's time."""
+        return to_micros(self._clock.now())
+
+    async def write(self, fn: Callable[[Transaction], T]) -> T:
+        """Queue for the writer; returns after the COMMIT that it shares with others."""
+        return await self._writer.submit(fn)
+
+    def write_from_thread(self, fn: Callable[[Transaction], T]) -> T:
+        """As `write`, blocking."""
+        return self._writer.submit_from_thread(fn)
+
+    async def read(self, fn: Callable[[Connection], T]) -> T:
+        """Run in a snapshot, in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, fn)
+
+    def _read(self, fn: Callable[[Connection], T]) -> T:
+        try:
+            with self._read_engine.connect() as connection:
+                connection.exec_driver_sql("BEGIN")
+                return fn(connection)
+        except DBAPIError as error:
+            if is_refusal(error):
+                raise refusal(error) from error
+            raise
+
+    async def wait_for_work(self, timeout: float) -> None:
+        """Woken in-process."""
+        await self._bell.heard(timeout)
+
+    async def close(self) -> None:
+        """Commit what is queued, close the files, let the next process in."""
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        self._writer.close()
+        self._readers.shutdown()
+        self._read_engine.dispose()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+class InlineDriver:
+    """Everything in the caller's thread on one connection: for tests and simulation."""
+
+    single_process = True
+    settled: ColumnElement[bool] | None = None
+
+    def __init__(self, path: Path | None, clock: Clock, *, upgrade: bool) -> None:
+        self._clock = clock
+        self._bell = Bell()
+        self._lock = -1 if path is None else lock_file(path)
+        if path is None:
+            self._connection = _engine(_connect_memory).connect()
+        else:
+            _create_private(path)
+            engine = _engine(lambda: _connect(path))
+            prepare(engine, upgrade=upgrade)
+            self._connection = engine.connect()
+        self._raw: sqlite3.Connection = self._connection.connection.driver_connection  # type: ignore[assignment]
+
+    def now(self, connection: Connection) -> int:
+        """The injected clock's time."""
+        return to_micros(self._clock.now())
+
+    async def write(self, fn: Callable[[Transaction], T]) -> T:
+        """Run at once."""
+        return self.write_from_thread(fn)
+
+    def write_from_thread(self, fn: Callable[[Transaction], T]) -> T:
+        """Run at once."""
+        tx = SqliteTransaction(self._connection, self._clock)
+        try:
+            self._raw.execute("BEGIN IMMEDIATE")
+            result = fn(tx)
+            self._raw.execute("COMMIT")
+        except DBAPIError as error:
+            self._raw.rollback()
+            if is_refusal(error):
+                raise refusal(error) from error
+            raise
+        except sqlite3.Error as error:
+            self._raw.rollback()
+            raise Unavailable(f"The database refuses: {error}") from error
+        except BaseException:
+            self._raw.rollback()
+            raise
+        if tx.woken:
+            self._bell.ring()
+        return result
+
+    async def read(self, fn: Callable[[Connection], T]) -> T:
+        """Run at once: no transaction is ever open between two calls."""
+        return fn(self._connection)
+
+    async def wait_for_work(self, timeout: float) -> None:
+        """Woken in-process."""
+        await self._bell.heard(timeout)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def lock_file(path: Path) -> int:
+    """Take the lock beside the database, which ends with the process; the descriptor that holds it."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        owner = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+        os.close(descriptor)
+        raise Unavailable(
+            f"{path} is in use by process {owner}: a SQLite database serves one process at a time.",
+            mend=f"Stop process {owner}, or use PostgreSQL for several.",
+            code="database_in_use",
+        ) from error
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
+    return descriptor
+
+
+def prepare(engine: Engine, *, upgrade: bool) -> None:
+    """Upgrade the schema, or refuse one that is not the newest."""
+    try:
+        with engine.connect() as connection, connection.begin():
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            if upgrade:
+                migrations.upgrade(connection)
+            else:
+                migrations.check(connection)
+    except DBAPIError as error:
+        raise refusal(error) from error
+
+
+def _create_private(path: Path) -> None:
+    """Create the file readable by its owner alone; SQLite gives its side files the same mode."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+
+
+def _connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    # isolation_level None: the driver never begins by itself, all BEGINs are ours.
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?mode={'ro' if read_only else 'rw'}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=10.0,
+    )
+    if not read_only:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+    return connection
+
+
+_schema_script: list[str] = []
+
+
+def _connect_memory() -> sqlite3.Connection:
+    """A new database with the newest schema, migrated once per process and then copied: worlds are many in tests."""
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    if not _schema_script:
+        with _engine(lambda: sqlite3.connect(":memory:", isolation_level=None)).connect() as template:
+            with template.begin():
+                migrations.upgrade(template)
+            raw = template.connection.driver_connection
+            assert isinstance(raw, sqlite3.Connection)
+            _schema_script.append("\n".join(raw.iterdump()))  # tables, triggers, and the version
+    connection.executescript(_schema_script[0])
+    return connection
+
+
+def _engine(connect: Callable[[], sqlite3.Connection]) -> Engine:
+    return create_engine(
+        "sqlite://",
+        creator=connect,
+        poolclass=NullPool,
+        json_serializer=_to_json,
+        json_deserializer=msgspec.json.decode,
+    )
+
+
+def _to_json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

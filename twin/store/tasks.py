@@ -1,0 +1,236 @@
+"""Task rows: made equal to what a state wants, leased by workers, freed when a worker dies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, case, delete, func, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert  # PostgreSQL compiles its ON CONFLICT alike
+
+from twin.domain.decider import AT_ONCE, TaskSpec
+from twin.ports.store import Claimed
+from twin.store.moments import to_micros
+from twin.store.tables import tasks, workers
+from twin.store.transact import Transaction
+
+LONER_DEATHS = 2
+"""From so many deaths of its workers on, a task runs alone."""
+
+_of_entity = select(
+    tasks.c.kind, tasks.c.key, tasks.c.queue, tasks.c.due_at, tasks.c.lease_owner, tasks.c.lease_epoch
+).where(tasks.c.entity == bindparam("entity"))
+_add = insert(tasks)
+_this_row = (
+    (tasks.c.entity == bindparam("of_entity"))
+    & (tasks.c.kind == bindparam("of_kind"))
+    & (tasks.c.key == bindparam("of_key"))
+)
+# The lease goes with the old due time: whoever held it learns so when it starts or reports. A lease that ends this
+# way did not end by a death, which is what `deaths` counts in a row.
+_reschedule = (
+    update(tasks)
+    .where(_this_row)
+    .values(
+        queue=bindparam("new_queue"),
+        due_at=bindparam("new_due"),
+        lease_owner=None,
+        deaths=case((tasks.c.lease_owner.is_(None), tasks.c.deaths), else_=0),
+    )
+)
+# Now running: nothing is due, and the lease stays.
+_run = update(tasks).where(_this_row).values(queue=bindparam("new_queue"), due_at=None)
+# RETURNING, since a claim may have raised the epoch after we read the row.
+_remove = delete(tasks).where(_this_row).returning(tasks.c.lease_epoch)
+
+
+def align(tx: Transaction, entity: str, entity_kind: str, specs: Iterable[TaskSpec], epoch: int) -> int:
+    """Make the task rows of an entity equal to `specs`, writing only the difference.
+
+    `epoch` is the highest epoch ever given to a task of the entity; returns the new one, which a removed row may
+    have raised, so that no later row gives an epoch again.
+    """
+    connection = tx.connection
+    now = tx.now()
+    rows = {(row.kind, row.key): row for row in connection.execute(_of_entity, {"entity": entity})}
+    wanted = {(spec.kind, spec.key): spec for spec in specs}
+    for kind, key in rows.keys() - wanted.keys():
+        gone = connection.execute(_remove, {"of_entity": entity, "of_kind": kind, "of_key": key})
+        epoch = max(epoch, gone.scalar() or 0)
+    added = []
+    for spec in wanted.values():
+        due = None if spec.due is None else now if spec.due == AT_ONCE else to_micros(spec.due)
+        row = rows.get((spec.kind, spec.key))
+        if row is None:
+            added.append(
+                {
+                    "entity": entity,
+                    "kind": spec.kind,
+                    "key": spec.key,
+                    "entity_kind": entity_kind,
+                    "queue": spec.queue,
+                    "due_at": due,
+                    "lease_owner": None,
+                    "lease_epoch": epoch,
+                    "deaths": 0,
+                }
+            )
+            tx.woken |= due is not None
+        elif spec.kind != "block":  # a block's row belongs to the block: resolving it may have made it due
+            _correct(tx, entity, spec, row, due, now)
+    if added:
+        connection.execute(_add, added)
+    return epoch
+
+
+def _correct(tx: Transaction, entity: str, spec: TaskSpec, row: Any, due: int | None, now: int) -> None:
+    at_once = spec.due == AT_ONCE and row.due_at is not None and row.due_at <= now
+    if row.queue == spec.queue and (at_once or row.due_at == due):
+        return
+    place = {"of_entity": entity, "of_kind": spec.kind, "of_key": spec.key, "new_queue": spec.queue}
+    if due is None:
+        tx.connection.execute(_run, place)
+    else:
+        tx.connection.execute(_reschedule, {**place, "new_due": due})
+        tx.woken = True
+
+
+_free = tasks.c.lease_owner.is_(None) & tasks.c.due_at.is_not(None)
+_due = _free & (tasks.c.due_at <= bindparam("now"))
+_fields = (tasks.c.entity_kind, tasks.c.entity, tasks.c.kind, tasks.c.key, tasks.c.queue, tasks.c.deaths)
+# SKIP LOCKED: workers never wait for each other, and two never get the same row.
+_due_in_queue = (
+    select(*_fields, tasks.c.lease_epoch)
+    .where(_due & (tasks.c.queue == bindparam("queue")) & (tasks.c.kind == "step"))
+    .order_by(tasks.c.due_at)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
+_pick = _due_in_queue.where(tasks.c.deaths < LONER_DEATHS)
+_pick_alone = _due_in_queue.where(tasks.c.deaths >= LONER_DEATHS)
+_lease = update(tasks).where(_this_row).values(lease_owner=bindparam("worker"), lease_epoch=tasks.c.lease_epoch + 1)
+
+
+def claim(tx: Transaction, worker: str, free: dict[str, int], limit: int, *, alone: bool) -> list[Claimed]:
+    """Lease due steps, of each queue no more than its free slots; with `alone` one that has killed its workers."""
+    pick, left = (_pick_alone, min(limit, 1)) if alone else (_pick, limit)
+    claimed: list[Claimed] = []
+    for queue, slots in free.items():
+        if (most := min(slots, left - len(claimed))) <= 0:
+            continue
+        rows = tx.connection.execute(pick, {"now": tx.now(), "queue": queue, "most": most})
+        claimed.extend(_claimed(row, row.lease_epoch + 1) for row in rows)
+    if claimed:
+        leases = [{"of_entity": t.entity, "of_kind": t.kind, "of_key": t.key, "worker": worker} for t in claimed]
+        tx.connection.execute(_lease, leases)
+    return claimed
+
+
+def _claimed(row: Any, epoch: int) -> Claimed:
+    return Claimed(
+        entity_kind=row.entity_kind,
+        entity=row.entity,
+        kind=row.kind,
+        key=row.key,
+        queue=row.queue,
+        epoch=epoch,
+        deaths=row.deaths,
+    )
+
+
+_under_epoch = _this_row & (tasks.c.lease_epoch == bindparam("epoch")) & tasks.c.lease_owner.is_not(None)
+_holder = select(tasks.c.lease_owner).where(_under_epoch)
+_release = update(tasks).where(_under_epoch).values(lease_owner=None, deaths=tasks.c.deaths + bindparam("died"))
+
+
+def holder(tx: Transaction, task: Claimed) -> str | None:
+    """Who leases the task under this epoch."""
+    return tx.connection.execute(_holder, _place(task)).scalar()
+
+
+def release(tx: Transaction, task: Claimed, *, died: bool) -> bool:
+    """End the lease of this epoch; False if there is none."""
+    freed = tx.connection.execute(_release, {**_place(task), "died": int(died)}).rowcount > 0
+    tx.woken |= freed
+    return freed
+
+
+def _place(task: Claimed) -> dict[str, Any]:
+    return {"of_entity": task.entity, "of_kind": task.kind, "of_key": task.key, "epoch": task.epoch}
+
+
+_due_queues = select(tasks.c.queue).where(_due & (tasks.c.kind == "step")).distinct()
+_next_due = select(func.min(tasks.c.due_at)).where(_free)
+_due_timers = (
+    select(*_fields)
+    .where(_due & tasks.c.kind.in_(("timer", "block")))
+    .order_by(tasks.c.due_at)
+    .limit(bindparam("most"))
+)
+
+
+def queues(connection: Connection, now: int) -> list[str]:
+    """Queues that have a due step."""
+    return list(connection.execute(_due_queues, {"now": now}).scalars())
+
+
+def next_due(connection: Connection) -> int | None:
+    """When the next unleased task is due."""
+    return connection.execute(_next_due).scalar()
+
+
+def due_timers(connection: Connection, now: int, limit: int) -> list[Claimed]:
+    """Due timers and resolved blocks, the longest due first."""
+    return [_claimed(row, 0) for row in connection.execute(_due_timers, {"now": now, "most": limit})]
+
+
+_announce = upsert(workers)
+_announce = _announce.on_conflict_do_update(
+    index_elements=["name"],
+    set_={"host": _announce.excluded.host, "pid": _announce.excluded.pid, "beat_at": _announce.excluded.beat_at},
+)
+_beat = upsert(workers)
+_beat = _beat.on_conflict_do_update(
+    index_elements=["name"],
+    # Never backwards: a late heartbeat must not undo a newer one.
+    set_={
+        "beat_at": case((workers.c.beat_at > _beat.excluded.beat_at, workers.c.beat_at), else_=_beat.excluded.beat_at)
+    },
+)
+_forget_beats = update(workers).where(workers.c.name != bindparam("worker")).values(beat_at=0)
+_bury = delete(workers).where(workers.c.name == bindparam("worker"))
+# A lease whose worker has no row counts as a dead one's, or nobody would ever free it.
+_silent = select(workers.c.name).where(workers.c.beat_at < bindparam("latest")).order_by(workers.c.name)
+_unknown = (
+    select(tasks.c.lease_owner)
+    .where(tasks.c.lease_owner.is_not(None) & tasks.c.lease_owner.not_in(select(workers.c.name)))
+    .distinct()
+)
+_held = select(*_fields, tasks.c.lease_epoch).where(tasks.c.lease_owner == bindparam("worker"))
+
+
+def register(tx: Transaction, worker: str, host: str, pid: int, *, alone: bool) -> None:
+    """Announce a worker; if it is `alone` on the database, all others are dead from now on."""
+    tx.connection.execute(_announce, {"name": worker, "host": host, "pid": pid, "beat_at": tx.now()})
+    if alone:
+        tx.connection.execute(_forget_beats, {"worker": worker})
+
+
+def beat(tx: Transaction, worker: str) -> None:
+    """Extend a worker's lease; one that was buried too early is back again."""
+    tx.connection.execute(_beat, {"name": worker, "host": "", "pid": 0, "beat_at": tx.now()})
+
+
+def dead(connection: Connection, now: int, lease: float) -> list[tuple[str, Sequence[Claimed]]]:
+    """Workers silent for `lease` seconds, with what they hold."""
+    silent = connection.execute(_silent, {"latest": now - int(lease * 1_000_000)}).scalars().all()
+    unknown = connection.execute(_unknown).scalars().all()
+    return [
+        (name, [_claimed(row, row.lease_epoch) for row in connection.execute(_held, {"worker": name})])
+        for name in (*silent, *(owner for owner in unknown if owner is not None))
+    ]
+
+
+def bury(tx: Transaction, worker: str) -> None:
+    """Forget a worker."""
+    tx.connection.execute(_bury, {"worker": worker})

@@ -1,0 +1,136 @@
+"""`Tx` over an open transaction: every call is one short piece of SQL that stands in the file of its subject."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import bindparam, select
+
+from twin.domain.decider import Cause
+from twin.domain.identity import Actor
+from twin.domain.targets import Target
+from twin.ports.store import Claimed, IdempotentReply, StoredBlueprint, StoredToken, Transition
+from twin.store import access, blocks, ciphertexts, library, tasks, transition
+from twin.store.moments import from_micros
+from twin.store.tables import entities
+from twin.store.transact import Deciders, Transaction
+from twin.store.transition import Loaded
+
+_named = select(entities.c.id).where(
+    (entities.c.kind == bindparam("kind"))
+    & (entities.c.project == bindparam("project"))
+    & (entities.c.name == bindparam("name"))
+)
+_live = _named.where(entities.c.live)
+_newest = _named.order_by(entities.c.created_at.desc(), entities.c.id.desc()).limit(1)
+
+
+class SqlTx:
+    """One transaction of SqlStore."""
+
+    def __init__(self, tx: Transaction, deciders: Deciders) -> None:
+        self._tx = tx
+        self._connection = tx.connection
+        self._deciders = deciders
+        self._locked: dict[str, Loaded | None] = {}
+
+    @property
+    def now(self) -> datetime:
+        """The transaction's time."""
+        return from_micros(self._tx.now())
+
+    def fresh_id(self, prefix: str) -> str:
+        """A new unique id."""
+        return self._tx.clock.fresh_id(prefix)
+
+    def transition(self, kind: str, entity: str, given: Any, cause: Cause, *, library: Any = None) -> Transition:
+        """See `twin.ports.store.Tx.transition`."""
+        decider = self._deciders[kind]
+        before = self._lock(kind, entity)
+        after, result = transition.run(self._tx, decider, entity, before, given, cause, library)
+        self._locked[entity] = after
+        return result
+
+    def state(self, kind: str, entity: str) -> Any:
+        """Lock the entity and return its state."""
+        loaded = self._lock(kind, entity)
+        return None if loaded is None else loaded.state
+
+    def _lock(self, kind: str, entity: str) -> Loaded | None:
+        """Lock it once; later calls see what this transaction has made of it. None is never kept: nothing is locked."""
+        loaded = self._locked.get(entity)
+        if loaded is None:
+            loaded = self._locked[entity] = transition.load(self._tx, self._deciders[kind], entity)
+        return loaded
+
+    def find(self, kind: str, project: str, name: str, *, live: bool = True) -> str | None:
+        """The id of the live entity of that name, or of the newest."""
+        wanted = {"kind": kind, "project": project, "name": name}
+        return self._connection.execute(_live if live else _newest, wanted).scalar()
+
+    def holds(self, task: Claimed, worker: str) -> bool:
+        """Whether the worker still leases the task under this epoch."""
+        self._lock(task.entity_kind, task.entity)
+        return tasks.holder(self._tx, task) == worker
+
+    def release(self, task: Claimed, *, died: bool = False) -> bool:
+        """End a lease; counts a death if the worker died."""
+        self._lock(task.entity_kind, task.entity)
+        return tasks.release(self._tx, task, died=died)
+
+    def idempotent(self, principal: str, key: str) -> IdempotentReply | None:
+        """The reply kept under the key."""
+        return access.reply(self._connection, principal, key, self._tx.now())
+
+    def remember(self, principal: str, key: str, reply: IdempotentReply) -> None:
+        """Keep a reply under the key."""
+        access.remember(self._connection, principal, key, reply, self._tx.now())
+
+    def put_secret(self, entity: str, component: str, version: int, name: str, sealed: bytes) -> None:
+        """Keep or replace ciphertext."""
+        ciphertexts.put(self._connection, entity, component, version, name, sealed)
+
+    def secrets(self, entity: str, component: str, version: int | None = None) -> dict[str, tuple[int, bytes]]:
+        """Ciphertexts by name, with their version."""
+        return ciphertexts.of_component(self._connection, entity, component, version)
+
+    def drop_secrets(self, entity: str, component: str | None = None) -> None:
+        """Forget ciphertexts."""
+        ciphertexts.drop(self._connection, entity, component)
+
+    def put_blueprint(self, blueprint: StoredBlueprint, bundle: bytes) -> bool:
+        """Publish a version."""
+        return library.publish(self._connection, blueprint, bundle)
+
+    def blueprint(self, name: str, version: str | None = None) -> StoredBlueprint | None:
+        """One version, or the one published last."""
+        return library.stored(self._connection, name, version)
+
+    def bundle(self, digest: str) -> bytes | None:
+        """A bundle's bytes."""
+        return library.bundle(self._connection, digest)
+
+    def targets(self) -> tuple[Target, ...]:
+        """All targets, by name."""
+        return library.all_targets(self._connection)
+
+    def put_target(self, target: Target) -> None:
+        """Add or replace a target."""
+        library.put_target(self._connection, target)
+
+    def drop_target(self, name: str) -> bool:
+        """Remove a target."""
+        return library.drop_target(self._connection, name)
+
+    def put_token(self, token: StoredToken) -> None:
+        """Keep a token's hash."""
+        access.put_token(self._connection, token)
+
+    def token(self, hash: str) -> StoredToken | None:  # noqa: A002 - named so in the port
+        """The token with that hash."""
+        return access.token(self._connection, hash, self._tx.now())
+
+    def resolve_block(self, key: str, by: Actor) -> int | None:
+        """Make due every twin's block task of that key."""
+        return blocks.resolve(self._tx, key, by)
