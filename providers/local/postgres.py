@@ -32,6 +32,8 @@ port = {port}
 unix_socket_directories = ''
 hba_file = '{home}/pg_hba.conf'
 password_encryption = 'scram-sha-256'
+# DROP DATABASE waits for every session, also for one whose client went away in the middle of its login.
+authentication_timeout = '5s'
 max_connections = 200
 shared_buffers = '32MB'
 max_wal_size = '256MB'
