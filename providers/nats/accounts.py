@@ -12,7 +12,7 @@ import fcntl
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
 import bcrypt
@@ -31,7 +31,7 @@ COST = 4
 hashes the password of every connected client again at each reload."""
 
 LOCK_PATIENCE = 30.0
-"""Seconds to wait for another worker that is rewriting the file."""
+"""Seconds to wait for other workers."""
 
 FORBIDDEN = ("$JS.API.STREAM.UPDATE.>", "$JS.API.STREAM.DELETE.>", "$JS.API.STREAM.RESTORE.>")
 """What an application may not ask of JetStream: the stream's limits are the component's inputs."""
@@ -139,20 +139,31 @@ class AccountsFile:
             accounts[name] = Account(account.users, account.jetstream, mark)
         return accounts
 
-    async def change(self, change: Callable[[dict[str, Account]], object]) -> None:
-        """Read, change and replace the file, alone among all workers of this machine.
+    def change(self, change: Callable[[dict[str, Account]], object]) -> None:
+        """Read, change and replace the file, within `exclusive`. A reader sees the old file or the new one.
 
-        A reader sees the old file or the new one. Raises Blocked as `read` does, Transient if the lock stays taken.
+        Raises Blocked as `read` does, and if the file cannot be replaced.
         """
-        async with self._locked():
-            before = self.read()
-            after = dict(before)
-            change(after)
-            if after != before:
-                try:
-                    self._replace(after)
-                except OSError as error:
-                    raise file_failure(error, self._target, str(self._path)) from error
+        before = self.read()
+        after = dict(before)
+        change(after)
+        if after != before:
+            try:
+                self._replace(after)
+            except OSError as error:
+                raise file_failure(error, self._target, str(self._path)) from error
+
+    def exclusive(self) -> AbstractAsyncContextManager[None]:
+        """Alone among all workers of this machine: to change the file and have the server reload it.
+
+        Raises Transient if others take too long.
+        """
+        return self._locked(fcntl.LOCK_EX)
+
+    def steady(self) -> AbstractAsyncContextManager[None]:
+        """While nobody reloads: for a moment, a reloading server loses requests to JetStream and throws out whoever is
+        logging in. Any number at once; raises Transient as `exclusive`."""
+        return self._locked(fcntl.LOCK_SH)
 
     def _replace(self, accounts: dict[str, Account]) -> None:
         """Write beside it, then rename. Mode and owners stay, because the server may run as another user."""
@@ -179,7 +190,7 @@ class AccountsFile:
             raise
 
     @asynccontextmanager
-    async def _locked(self) -> AsyncIterator[None]:
+    async def _locked(self, kind: int) -> AsyncIterator[None]:
         """Hold the lock, which is a file of its own because the accounts file is replaced. Polled, so that a cancelled
         step leaves no thread behind that takes the lock later."""
         try:
@@ -189,8 +200,8 @@ class AccountsFile:
         try:
             try:
                 async with asyncio.timeout(LOCK_PATIENCE):
-                    while not _taken(handle):  # noqa: ASYNC110 - the event is in another process
-                        await asyncio.sleep(0.01)
+                    while not _taken(handle, kind):  # noqa: ASYNC110 - the event is in another process
+                        await asyncio.sleep(0.005)
             except TimeoutError as error:
                 raise Transient(f"{self._target.name}: another worker holds {self._path}.lock.") from error
             yield
@@ -198,9 +209,9 @@ class AccountsFile:
             os.close(handle)
 
 
-def _taken(handle: int) -> bool:
+def _taken(handle: int, kind: int) -> bool:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import hmac
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any
 
@@ -27,7 +27,7 @@ from twin.domain.targets import Target
 
 CONNECT_TIMEOUT = 5
 REQUEST_TIMEOUT = 5.0
-PAUSES = (0.05, 0.2, 0.5)
+PAUSES = (0.05, 0.1, 0.25)
 """Seconds before a refused login is tried again."""
 
 PAGE = 128
@@ -55,8 +55,16 @@ def stream_config(name: str, mark: str, inputs: StreamInputs) -> StreamConfig:
 class NatsClient:
     """One server, as its system user and as the twin's own user in each account."""
 
-    def __init__(self, target: Target, config: Config, credentials: Credentials) -> None:
+    def __init__(
+        self,
+        target: Target,
+        config: Config,
+        credentials: Credentials,
+        steady: Callable[[], AbstractAsyncContextManager[None]],
+    ) -> None:
+        """Within `steady` nobody reloads; everything but a reload happens in it."""
         self._target = target
+        self._steady = steady
         self._config = config
         self._credentials = credentials
 
@@ -73,7 +81,7 @@ class NatsClient:
     async def name(self) -> str:
         """The server's configured name. Its id changes at every start and so identifies nothing; a server without a
         name reports its id for it, which is Blocked."""
-        async with self._system() as connection:
+        async with self._steady(), self._system() as connection:
             server = await self._server(connection)
         if server["name"] == server["id"]:
             key = f"{self._target.name}/server-name"
@@ -85,7 +93,10 @@ class NatsClient:
         return str(server["name"])
 
     async def reload(self) -> None:
-        """Have the server read its configuration again; returns when accounts and users are as configured."""
+        """Have the server read its configuration again; returns when accounts and users are as configured.
+
+        To be called while no one else works with the server (`AccountsFile.exclusive`).
+        """
         async with self._system() as connection:
             server = await self._server(connection)
             answer = await self._ask(connection, f"$SYS.REQ.SERVER.{server['id']}.RELOAD")
@@ -99,7 +110,7 @@ class NatsClient:
 
     async def check_login(self, user: str, password: str) -> None:
         """Log in once, as an application would."""
-        async with self._connection(user, password, ACCOUNT_REFUSED):
+        async with self._steady(), self._connection(user, password, ACCOUNT_REFUSED):
             pass
 
     async def ensure_stream(self, account: str, stream: StreamConfig) -> None:
@@ -123,7 +134,7 @@ class NatsClient:
     async def streams(self, account: str | None = None) -> list[tuple[str, dict[str, Any]]]:
         """Account and configuration, as the server itself lists them, of all streams or of those of one account."""
         found: list[tuple[str, dict[str, Any]]] = []
-        async with self._system() as connection:
+        async with self._steady(), self._system() as connection:
             server = await self._server(connection)
             offset, total = 0, 1
             while offset < total:
@@ -167,7 +178,10 @@ class NatsClient:
     @asynccontextmanager
     async def _jetstream(self, account: str) -> AsyncIterator[JetStreamContext]:
         """JetStream as the twin's user in `account`."""
-        async with self._connection(admin(account), self.admin_password(account), ACCOUNT_REFUSED) as connection:
+        async with (
+            self._steady(),
+            self._connection(admin(account), self.admin_password(account), ACCOUNT_REFUSED) as connection,
+        ):
             yield connection.jetstream(timeout=REQUEST_TIMEOUT)
 
     @asynccontextmanager

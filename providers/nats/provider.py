@@ -7,7 +7,7 @@ that a stream never stands in an account that the server has forgotten.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from typing import Any
 from urllib.parse import quote
@@ -37,8 +37,8 @@ class NatsProvider:
     def __init__(self, target: Target, config: Config, credentials: Credentials) -> None:
         self._target = target
         self._config = config
-        self._client = NatsClient(target, config, credentials)
         self._accounts = AccountsFile(config.accounts_file, target)
+        self._client = NatsClient(target, config, credentials, self._accounts.steady)
 
     async def identify(self) -> Placement:
         """The server's configured name is its identity."""
@@ -93,8 +93,7 @@ class NatsProvider:
             await self._ensure_account(ref, None)
             await step.heartbeat("applications are locked out")
             await self._client.delete_streams(ref.name)
-            await self._accounts.change(lambda accounts: accounts.pop(ref.name, None))
-            await self._client.reload()
+            await self.reconfigure(lambda accounts: accounts.pop(ref.name, None))
             if not await self._client.streams(ref.name):
                 return
 
@@ -111,6 +110,13 @@ class NatsProvider:
     async def close(self) -> None:
         """Nothing is held between calls."""
 
+    async def reconfigure(self, change: Callable[[dict[str, Account]], object]) -> None:
+        """Change the accounts and have the server use them, even if nothing changed: an earlier attempt may have died
+        between the two."""
+        async with self._accounts.exclusive():
+            self._accounts.change(change)
+            await self._client.reload()
+
     async def _ensure_account(self, ref: ComponentRef, password: str | None) -> None:
         """The account with the twin's user and, given a password, the application's; live when this returns.
 
@@ -121,8 +127,7 @@ class NatsProvider:
         outlived = account is None and await self._client.streams(ref.name)
         half_adopted = account is not None and account.jetstream != LIMITS
         for jetstream in (ADOPTING, None, LIMITS) if outlived or half_adopted else (LIMITS,):
-            await self._accounts.change(partial(self._put_account, ref, password, jetstream))
-            await self._client.reload()  # even if nothing changed: an earlier attempt may have died before it
+            await self.reconfigure(partial(self._put_account, ref, password, jetstream))
 
     def _put_account(
         self, ref: ComponentRef, password: str | None, jetstream: JetStreamLimits | None, accounts: dict[str, Account]

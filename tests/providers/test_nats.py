@@ -148,8 +148,7 @@ class TestStream(ProviderConformance):
                 )
 
         async def account_dropped(applied: Applied) -> None:
-            await self.provider._accounts.change(lambda accounts: accounts.pop(applied.outputs["account"]))
-            await self.provider._client.reload()
+            await self.provider.reconfigure(lambda accounts: accounts.pop(applied.outputs["account"]))
 
         return {
             "stream deleted": stream_deleted,
@@ -216,6 +215,17 @@ async def test_others_stay_connected_over_every_change(provider: NatsProvider) -
             assert not disconnected.is_set()
 
 
+async def test_many_at_once_do_not_trip_over_each_others_reloads(provider: NatsProvider) -> None:
+    """A reload throws out whoever is logging in at that moment: no step may take that for a refusal."""
+    async with components(provider, *["jobs"] * 12) as refs:
+        for applied in await asyncio.gather(*(apply(provider, ref) for ref in refs)):
+            async with client(applied) as connection:
+                assert (await connection.jetstream().publish("work.x", b"")).seq == 1
+        await asyncio.gather(*(provider.remove(ref, make_step()) for ref in refs))
+        for ref in refs:
+            assert await provider.observe(ref, INPUTS) is None
+
+
 async def test_suspending_closes_connections_and_keeps_messages(provider: NatsProvider, ref: ComponentRef) -> None:
     applied, closed = await apply(provider, ref), asyncio.Event()
 
@@ -253,8 +263,7 @@ async def test_an_application_cannot_grow_beyond_its_stream(provider: NatsProvid
 async def test_a_dropped_account_comes_back_with_its_messages(provider: NatsProvider, ref: ComponentRef) -> None:
     async with client(await apply(provider, ref)) as connection:
         await connection.jetstream().publish("work.kept", b"1")
-    await provider._accounts.change(lambda accounts: accounts.pop(ref.name))
-    await provider._client.reload()
+    await provider.reconfigure(lambda accounts: accounts.pop(ref.name))
     async with client(await apply(provider, ref)) as connection:
         ack = await connection.jetstream().publish("work.kept", b"2")
         assert ack.seq == 2, "the stream hears again, and holds what it held"
@@ -264,8 +273,7 @@ async def test_a_removal_finds_streams_of_an_account_that_somebody_dropped(
     provider: NatsProvider, ref: ComponentRef
 ) -> None:
     await apply(provider, ref)
-    await provider._accounts.change(lambda accounts: accounts.pop(ref.name))
-    await provider._client.reload()
+    await provider.reconfigure(lambda accounts: accounts.pop(ref.name))
     assert [each.kind async for each in provider.owned(ref.environment)] == ["nats.stream"], "the world still has it"
     await provider.remove(ref, make_step())
     assert [each async for each in provider.owned(ref.environment)] == []
@@ -280,12 +288,12 @@ async def test_the_inventory_finds_what_no_record_of_ours_knows(provider: NatsPr
     async with administrator(provider, applied) as connection:
         metadata = {MARK: other.mark}
         await connection.jetstream().update_stream(StreamConfig(name="jobs", subjects=["work.>"], metadata=metadata))
-    await provider._accounts.change(lambda accounts: accounts.update(foreign=Account((), mark=other.mark)))
+    await provider.reconfigure(lambda accounts: accounts.update(foreign=Account((), mark=other.mark)))
     try:
         found = {(each.kind, each.external_id) async for each in provider.owned(other.environment)}
         assert found == {("nats.account", "foreign"), ("nats.stream", f"{ref.name}/jobs")}
     finally:
-        await provider._accounts.change(lambda accounts: accounts.pop("foreign"))
+        await provider.reconfigure(lambda accounts: accounts.pop("foreign"))
 
 
 async def test_no_password_reaches_the_disk_and_the_mode_stays(
