@@ -79,6 +79,8 @@ def laughs():
         (app(inputs={"a": {8080: "x"}}), "components.app.inputs.a", "8080", "JSON's keys are text"),
         (app(inputs={"a": datetime.date(2026, 1, 1)}), "components.app.inputs.a", "quotes", "YAML made a date of it"),
         (app(inputs={"a": float("nan")}), "components.app.inputs.a", "float", "JSON has no NaN"),
+        (app(inputs={"a": "\ud800"}), "components.app.inputs.a", "surrogate", "no JSON text can hold it"),
+        (app(inputs={"\ud800": 1}), "components.app.inputs", "surrogate", "nor can a key"),
         (app(inputs={"a": recursive()}), None, "deep", "a document has an end"),
         (app(inputs={"a": laughs()}), None, "values", "aliases must not grow a document"),
         (

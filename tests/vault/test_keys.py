@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from twin.domain.errors import Invalid
-from twin.vault.keys import Key, load_keys, parse_keys, write_keys
+from twin.vault.keys import Key, load_keys, parse_keys
 
 RAW = bytes(range(32))
 OTHER = bytes(range(100, 132))
@@ -61,8 +61,10 @@ def test_keys_are_base64_or_hex(text):
 
 def test_several_keys_the_current_one_first(tmp_path):
     assert parse_keys(f"{OTHER.hex()}, {RAW.hex()}", "TWIN_VAULT_KEY") == (Key(OTHER), Key(RAW))
-    write_keys(tmp_path / "vault.key", [Key(OTHER), Key(RAW)])
-    assert load_keys(tmp_path / "vault.key") == (Key(OTHER), Key(RAW))
+    path = tmp_path / "vault.key"
+    path.touch(0o600)
+    path.write_text(f"{OTHER.hex()}\n{RAW.hex()}\n")
+    assert load_keys(path) == (Key(OTHER), Key(RAW))
 
 
 def test_the_environment_wins_and_then_no_file_is_made(tmp_path):

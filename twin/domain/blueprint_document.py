@@ -89,8 +89,10 @@ class _Plain:
             mend = "Take out repeated aliases; a bundle can hold the data as a file."
             raise Invalid(f"more than {MOST_VALUES} values, or {DEEPEST} levels deep", field=path or None, mend=mend)
         match value:
-            case None | bool() | str() | int():
+            case None | bool() | int():
                 return value
+            case str():
+                return self._text(value, path)
             case float() if math.isfinite(value):
                 return value
             case Mapping():
@@ -101,13 +103,22 @@ class _Plain:
                         raise Invalid(
                             f"{where}: the key {key!r} is not text", field=path or where, mend="Quote the key."
                         )
-                    copied[key] = self.copy(each, join(path, [key]), depth + 1)
+                    copied[self._text(key, path)] = self.copy(each, join(path, [key]), depth + 1)
                 return copied
             case list() | tuple():
                 return [self.copy(each, join(path, [index]), depth + 1) for index, each in enumerate(value)]
             case _:
                 mend = "Put it in quotes, if text is meant."
                 raise Invalid(f"{path} is a {type(value).__name__}, which JSON has not", field=path, mend=mend)
+
+    @staticmethod
+    def _text(text: str, path: str) -> str:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            message = f"{path}: {text!r} holds half of a surrogate pair"
+            raise Invalid(message, field=path or None, mend="Write the character itself.") from None
+        return text
 
 
 def _inputs_schema(schema: dict[str, Any]) -> dict[str, Any]:

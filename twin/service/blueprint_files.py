@@ -68,7 +68,7 @@ def _load(text: str, name: str) -> tuple[Node | None, Any]:
 def _not_yaml(error: MarkedYAMLError, text: str, name: str) -> Invalid:
     mark = error.problem_mark or error.context_mark
     line, column = (mark.line + 1, mark.column + 1) if isinstance(mark, StringMark) else (1, 1)
-    written = text.splitlines()[line - 1] if line <= text.count("\n") + 1 and text else ""
+    written = "".join(text.split("\n")[line - 1 : line])  # the end of the file may be a line that is not there
     problem = (error.problem or error.context or "not YAML").splitlines()[0]
     mend = "Correct the YAML at this place."
     if re.search(r"[{\[,].*[^\"'$]\$\{", written):

@@ -11,7 +11,6 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -102,18 +101,6 @@ def create_key(path: Path) -> Key:
         beside.unlink()
     _sync_folder(path.parent)
     return key
-
-
-def write_keys(path: Path, keys: Sequence[Key]) -> None:
-    """Replace the file's keys (rotation: the new key first, then those that still open old ciphertext)."""
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.writelines(base64.b64encode(key.material) + b"\n" for key in keys)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:
