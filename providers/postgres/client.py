@@ -6,6 +6,7 @@ rely on and each `ensure_*` converges from whatever is there.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, LiteralString
@@ -89,26 +90,44 @@ class Server:
         """A connection to `database` (default: the maintenance database), closed at the end."""
         config = self._config
         with translated(target=self._target, user=config.user, doing=CONNECT):
-            connection = await psycopg.AsyncConnection.connect(
+            connection = await self._connect(database or config.database)
+        try:
+            yield Session(connection, target=self._target, user=config.user)
+        finally:
+            await connection.close()
+
+    async def _connect(self, database: str) -> psycopg.AsyncConnection[Any]:
+        config = self._config
+        connecting = asyncio.ensure_future(
+            psycopg.AsyncConnection.connect(
                 host=config.host,
                 port=config.port,
-                dbname=database or config.database,
+                dbname=database,
                 user=config.user,
                 password=self._password,
                 sslmode=config.sslmode,
                 gssencmode="disable",
                 connect_timeout=CONNECT_TIMEOUT,
                 application_name="twin",
-                # A tenant owns its database and could put functions into our search path; here only pg_catalog and
-                # what it must be able to create into count.
+                # A tenant owns its database and could put functions into our search path: only pg_catalog, which
+                # always comes first, and the schema that extensions go to.
                 options=f"-c search_path=public -c lock_timeout={LOCK_TIMEOUT} -c client_min_messages=warning",
                 autocommit=True,
                 prepare_threshold=None,
             )
+        )
         try:
-            yield Session(connection, target=self._target, user=config.user)
-        finally:
-            await connection.close()
+            return await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            # psycopg leaves a connection that is cancelled half-way open, and while the server waits for the rest of
+            # the login (a minute), every DROP DATABASE waits with it. So it is completed, then closed.
+            connecting.add_done_callback(_close)
+            raise
+
+
+def _close(connecting: asyncio.Future[psycopg.AsyncConnection[Any]]) -> None:
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result().pgconn.finish()
 
 
 class Session:
