@@ -134,10 +134,11 @@ def fold(decider: Decider[S, Any, E], events: Any) -> S | None:
 
 
 def transition(
-    decider: Decider[S, I_contra, E], state: S | None, given: I_contra, context: Context
+    decider: Decider[S, I_contra, E], before: S | None, given: I_contra, context: Context
 ) -> tuple[S | None, tuple[E, ...]]:
     """decide, evolve, then advance until nothing more follows: the new state and all its events."""
-    events = list(decider.decide(state, given, context))
+    events = list(decider.decide(before, given, context))
+    state: S | None = before
     for event in events:
         state = decider.evolve(state, event)
     while state is not None and (more := decider.advance(state, context)):

@@ -127,6 +127,10 @@ class Tx(Protocol):
         """Lock the entity and return its state; None if there is none."""
         ...
 
+    def version(self, kind: str, entity: str) -> int:
+        """Lock the entity; the number of its last event, 0 if there is none."""
+        ...
+
     def find(self, kind: str, project: str, name: str, *, live: bool = True) -> str | None:
         """The id of the live entity of that name (with live=False, of the newest one)."""
         ...

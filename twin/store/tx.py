@@ -57,6 +57,11 @@ class SqlTx:
         loaded = self._lock(kind, entity)
         return None if loaded is None else loaded.state
 
+    def version(self, kind: str, entity: str) -> int:
+        """Lock the entity; the number of its last event, 0 if there is none."""
+        loaded = self._lock(kind, entity)
+        return 0 if loaded is None else loaded.seq
+
     def _lock(self, kind: str, entity: str) -> Loaded | None:
         """Lock it once; later calls see what this transaction has made of it. None is never kept: nothing is locked."""
         loaded = self._locked.get(entity)

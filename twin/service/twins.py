@@ -1,0 +1,275 @@
+"""The use cases of environments: create, send signals, look, wait."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from twin.domain.component_type import ComponentType
+from twin.domain.decider import Context, Decider, transition
+from twin.domain.digest import digest
+from twin.domain.environment import Environment
+from twin.domain.errors import Conflict, Invalid, NotFound, PreconditionFailed
+from twin.domain.identity import EnvironmentId
+from twin.domain.near import near_misses
+from twin.domain.operations import OperationAccepted
+from twin.domain.planner import plan
+from twin.domain.signals.base import Signal
+from twin.domain.signals.create import Create
+from twin.domain.steps import Plan
+from twin.domain.twin import ENVIRONMENT
+from twin.ports.changes import Changes
+from twin.ports.clock import Clock
+from twin.ports.store import EntityRow, IdempotentReply, OperationRow, Store, Tx
+from twin.service.offers import library
+from twin.service.principals import Principal, Request
+from twin.service.rendering import environment_summary, environment_view, operation_row_view, plan_view
+from twin.service.views import Accepted, EnvironmentView, OperationView, PageView, PlanView
+
+KIND = ENVIRONMENT.kind
+KEPT = timedelta(hours=24)
+"""How long an Idempotency-Key stands for its operation."""
+
+POLL = 0.5
+"""Seconds after which a waiter looks again, should a hint have been missed."""
+
+
+class Twins:
+    """What edges call about environments. Every method checks the principal's role."""
+
+    def __init__(self, store: Store, types: Mapping[str, ComponentType], changes: Changes, clock: Clock) -> None:
+        self._store = store
+        self._types = types
+        self._changes = changes
+        self._clock = clock
+
+    async def create(self, create: Create, request: Request) -> Accepted:
+        """Ask for an environment in `create.project`."""
+        request.by.require("developer", create.project)
+        body = _body(create)
+        fresh = EnvironmentId(self._clock.fresh_id("env"))
+
+        def accept(tx: Tx) -> tuple[str, str, bool]:
+            if (known := _known(tx, request, body)) is not None:
+                return known.entity, known.operation_id, True
+            if tx.find(KIND, create.project, create.name) is not None:
+                raise Conflict(
+                    f"project {create.project!r} has an environment {create.name!r} already",
+                    field="name",
+                    mend=f"Choose another name, or destroy it first: twin destroy {create.project}/{create.name}",
+                )
+            operation = self._transition(tx, fresh, replace(create, id=fresh), request)
+            _remember(tx, request, body, fresh, operation)
+            return fresh, operation, False
+
+        return await self._accepted(await self._store.transact(accept))
+
+    async def send(
+        self, environment_id: str, signal: Signal, request: Request, *, if_match: int | None = None
+    ) -> Accepted:
+        """Send a signal. `if_match`: only if the twin's version is still this."""
+        row = await self._row(environment_id, request.by, signal.role)
+        self._refuse_create(signal)
+        body = _body(signal, environment_id)
+
+        def accept(tx: Tx) -> tuple[str, str, bool]:
+            if (known := _known(tx, request, body)) is not None:
+                return known.entity, known.operation_id, True
+            _check_version(tx, row.entity, if_match)
+            if signal.expect_plan is not None:
+                self._check_plan(tx, row.entity, signal, request)
+            operation = self._transition(tx, row.entity, signal, request)
+            _remember(tx, request, body, row.entity, operation)
+            return row.entity, operation, False
+
+        return await self._accepted(await self._store.transact(accept))
+
+    async def dry_run(self, environment_id: str, signal: Signal, request: Request) -> PlanView:
+        """The plan that the signal would lead to. Nothing is changed and nobody is told."""
+        row = await self._row(environment_id, request.by, signal.role)
+        self._refuse_create(signal)
+
+        def look(tx: Tx) -> PlanView:
+            after = self._imagine(tx, tx.state(KIND, row.entity), signal, request)
+            return plan_view(after, plan(after))
+
+        return await self._store.transact(look)
+
+    async def dry_run_create(self, create: Create, request: Request) -> PlanView:
+        """The plan of a creation."""
+        request.by.require("developer", create.project)
+        fresh = EnvironmentId(self._clock.fresh_id("env"))
+
+        def look(tx: Tx) -> PlanView:
+            after = self._imagine(tx, None, replace(create, id=fresh), request)
+            return plan_view(after, plan(after))
+
+        return await self._store.transact(look)
+
+    async def get(self, environment_id: str, by: Principal) -> EnvironmentView:
+        """One environment by id; raises `NotFound`, also for what the principal may not see."""
+        row = await self._row(environment_id, by, "viewer")
+        return environment_view(row.state, row.seq, self._clock.now())
+
+    async def named(self, project: str, name: str, by: Principal) -> EnvironmentView:
+        """The living environment of that name, or else the last that had it."""
+        by.require("viewer", project)
+        row = await self._store.named(KIND, project, name)
+        if row is None:
+            others = await self._store.entities(KIND, project=project, limit=1000)
+            near = near_misses(name, [other.name for other in others.items])
+            raise NotFound(f"project {project!r} has no environment {name!r}", field="name", near=near)
+        return environment_view(row.state, row.seq, self._clock.now())
+
+    async def at(self, environment_id: str, as_of: datetime, by: Principal) -> EnvironmentView:
+        """The environment as it was at a time, also after its destruction. The version is that of then."""
+        row = await self._row(environment_id, by, "viewer")
+        env = await self._store.history(KIND, row.entity, until=as_of)
+        if env is None:
+            raise NotFound(f"{row.project}/{row.name} was not there yet at {as_of.isoformat()}", field="as_of")
+        return environment_view(env, 0, as_of)
+
+    async def all(
+        self,
+        by: Principal,
+        *,
+        project: str | None = None,
+        tier: str | None = None,
+        status: str | None = None,
+        labels: dict[str, str] | None = None,
+        gone: bool = False,
+        limit: int = 100,
+        after: str | None = None,
+    ) -> PageView:
+        """EnvironmentSummaries of a project, or, for those who may see all, of all projects."""
+        by.require("viewer", project or "*")
+        page = await self._store.entities(
+            KIND, project=project, tier=tier, status=status, labels=labels, live=not gone, limit=limit, after=after
+        )
+        now = self._clock.now()
+        return PageView(items=tuple(environment_summary(row, now) for row in page.items), next=page.next)
+
+    async def operation(self, operation_id: str, by: Principal, *, wait: float = 0.0) -> OperationView:
+        """An operation; with `wait`, as soon as it has ended, or after that many seconds as it then is."""
+        until = time.monotonic() + wait
+        while True:
+            row = await self._operation_row(operation_id, by)
+            left = until - time.monotonic()
+            if row.outcome is not None or left <= 0:
+                return operation_row_view(row)
+            await self._changes.wait(row.entity, min(POLL, left))
+
+    async def operations(
+        self, environment_id: str, by: Principal, *, limit: int = 50, after: str | None = None
+    ) -> PageView:
+        """OperationViews of an environment, newest first."""
+        row = await self._row(environment_id, by, "viewer")
+        page = await self._store.operations(row.entity, limit=limit, after=after)
+        return PageView(items=tuple(operation_row_view(each) for each in page.items), next=page.next)
+
+    async def _row(self, environment_id: str, by: Principal, role: str) -> EntityRow:
+        row = await self._store.entity(KIND, environment_id)
+        if row is None or not by.may("viewer", row.project):
+            raise NotFound(f"there is no environment {environment_id!r}", field="environment")
+        by.require(role, row.project)
+        return row
+
+    async def _operation_row(self, operation_id: str, by: Principal) -> OperationRow:
+        row = await self._store.operation(operation_id)
+        if row is None:
+            raise NotFound(f"there is no operation {operation_id!r}", field="operation")
+        await self._row(row.entity, by, "viewer")
+        return row
+
+    def _transition(self, tx: Tx, entity: str, signal: Signal, request: Request) -> str:
+        done = tx.transition(KIND, entity, signal, request.cause, library=library(tx, self._types))
+        return next(str(r.event.operation.id) for r in done.events if isinstance(r.event, OperationAccepted))
+
+    def _imagine(self, tx: Tx, state: Environment | None, signal: Signal, request: Request) -> Environment:
+        context = Context(
+            now=tx.now,
+            cause=request.cause,
+            fresh_id=lambda prefix: f"{prefix}_dry_run",
+            jitter=0.0,
+            library=library(tx, self._types),
+        )
+        decider: Decider[Environment, Signal, Any] = ENVIRONMENT
+        after, _ = transition(decider, state, signal, context)
+        if after is None:
+            raise NotFound("there is no such environment")
+        return after
+
+    def _check_plan(self, tx: Tx, entity: str, signal: Signal, request: Request) -> None:
+        after = self._imagine(tx, tx.state(KIND, entity), signal, request)
+        would: Plan = plan(after)
+        if would.digest != signal.expect_plan:
+            raise PreconditionFailed(
+                "the plan would be another one than the one expected",
+                field="expect_plan",
+                mend="Look at the plan below, and send its digest if it is right.",
+                details={"plan": msgspec.to_builtins(plan_view(after, would))},
+            )
+
+    @staticmethod
+    def _refuse_create(signal: Signal) -> None:
+        if isinstance(signal, Create):
+            raise Invalid(
+                "create is no signal to an environment that exists",
+                field="signal",
+                mend="POST it to /v1/projects/{project}/environments.",
+            )
+
+    async def _accepted(self, outcome: tuple[str, str, bool]) -> Accepted:
+        entity, operation_id, replayed = outcome
+        self._changes.notify(entity)
+        row = await self._store.operation(operation_id)
+        env = await self._store.entity(KIND, entity)
+        if row is None or env is None:  # committed just now, and nothing deletes them
+            raise NotFound(f"there is no operation {operation_id!r}")
+        return Accepted(
+            operation=operation_row_view(row),
+            environment_id=entity,
+            project=env.project,
+            name=env.name,
+            replayed=replayed,
+        )
+
+
+def _body(signal: Signal, environment_id: str = "") -> str:
+    plain: Any = msgspec.json.decode(msgspec.json.encode(signal))
+    return digest([environment_id, plain])
+
+
+def _known(tx: Tx, request: Request, body: str) -> IdempotentReply | None:
+    """What the Idempotency-Key stands for; another body under the same key is refused."""
+    if request.idempotency_key is None:
+        return None
+    known = tx.idempotent(request.by.name, request.idempotency_key)
+    if known is not None and known.digest != body:
+        raise Invalid(
+            f"Idempotency-Key {request.idempotency_key!r} was used for another request",
+            field="Idempotency-Key",
+            code="idempotency_key_reused",
+            mend="Use a fresh key for every request that is not a repetition.",
+        )
+    return known
+
+
+def _remember(tx: Tx, request: Request, body: str, entity: str, operation: str) -> None:
+    if request.idempotency_key is not None:
+        reply = IdempotentReply(digest=body, operation_id=operation, entity=entity, expires_at=tx.now + KEPT)
+        tx.remember(request.by.name, request.idempotency_key, reply)
+
+
+def _check_version(tx: Tx, entity: str, if_match: int | None) -> None:
+    if if_match is not None and (version := tx.version(KIND, entity)) != if_match:
+        raise PreconditionFailed(
+            f"If-Match names version {if_match}; the twin is at {version}",
+            field="If-Match",
+            mend="Get it again, look at what has changed, and decide anew.",
+        )

@@ -1,0 +1,229 @@
+"""What people see of a twin: plain data, the same for every edge."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from msgspec import Struct, field
+
+from twin.domain.environment import Certificate
+from twin.domain.identity import Actor
+from twin.domain.operations import OperationError
+
+
+class StepView(Struct, frozen=True, kw_only=True):
+    """A step of a plan. `state` says why it does not run now, if it does not."""
+
+    key: str
+    component: str
+    verb: str
+    target: str
+    why: str
+    state: Literal["running", "ready", "waiting", "retrying", "blocked", "failed"]
+    after: tuple[str, ...] = ()
+    attempt: int = 0
+    started_at: datetime | None = None
+
+
+class PlanView(Struct, frozen=True, kw_only=True):
+    """What is left to do, or, of a dry run, would be. `digest` is for `expect_plan`."""
+
+    digest: str
+    steps: tuple[StepView, ...] = ()
+    operation: str | None = None
+
+
+class Condition(Struct, frozen=True, kw_only=True):
+    """Something that does not go well. stalled: transient for more than 30 minutes."""
+
+    kind: Literal["retrying", "stalled", "blocked", "failed"]
+    component: str
+    verb: str
+    message: str
+    attempt: int
+    since: datetime
+    next_at: datetime | None = None
+    block: str | None = None
+    owner: str | None = None
+    field: str | None = None
+    mend: str | None = None
+
+
+class ComponentView(Struct, frozen=True, kw_only=True):
+    """One component, desired beside applied. Inputs show references, never what secrets they stand for."""
+
+    name: str
+    type: str
+    target: str
+    incarnation: int
+    state: Literal["absent", "applying", "applied", "changing", "drifted", "suspended", "removing", "failed", "blocked"]
+    inputs: dict[str, Any]
+    applied: dict[str, Any] | None = None
+    external_id: str = ""
+    outputs: dict[str, Any] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    drift: dict[str, str] = field(default_factory=dict)
+    applied_at: datetime | None = None
+
+
+class OperationView(Struct, frozen=True, kw_only=True):
+    """The progress of one accepted signal."""
+
+    id: str
+    environment: str
+    signal: str
+    arguments: dict[str, Any]
+    status: Literal["running", "succeeded", "superseded", "failed", "cancelled"]
+    by: Actor
+    accepted_at: datetime
+    request_id: str | None = None
+    ended_at: datetime | None = None
+    error: OperationError | None = None
+    ended_by: str | None = None
+
+
+class EnvironmentView(Struct, frozen=True, kw_only=True):
+    """An environment as people see it. `version` is its ETag; `summary` one line that says how it is and, if a human
+    must act, who and with which command."""
+
+    id: str
+    project: str
+    name: str
+    tier: str
+    status: str
+    summary: str
+    version: int
+    blueprint: str
+    inputs: dict[str, Any]
+    labels: dict[str, str]
+    generation: int
+    components: tuple[ComponentView, ...]
+    plan: PlanView
+    conditions: tuple[Condition, ...]
+    operations: tuple[OperationView, ...]
+    created_at: datetime
+    created_by: Actor
+    url: str | None = None
+    protected: bool = False
+    suspended: bool = False
+    expires_at: datetime | None = None
+    destroy_at: datetime | None = None
+    leftovers: tuple[str, ...] = ()
+    certificate: Certificate | None = None
+
+
+class EnvironmentSummary(Struct, frozen=True, kw_only=True):
+    """One line of a list."""
+
+    id: str
+    project: str
+    name: str
+    tier: str
+    status: str
+    summary: str
+    blueprint: str
+    labels: dict[str, str]
+    created_at: datetime
+    updated_at: datetime
+    url: str | None = None
+    expires_at: datetime | None = None
+
+
+class EventView(Struct, frozen=True, kw_only=True):
+    """One event of the audit history: who, what, when, on what, why."""
+
+    id: str
+    environment: str
+    project: str
+    name: str
+    tier: str
+    seq: int
+    at: datetime
+    actor: Actor
+    type: str
+    summary: str
+    request_id: str | None = None
+    operation_id: str | None = None
+    component: str | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+class Explanation(Struct, frozen=True, kw_only=True):
+    """From a resource back to who wanted it: the last attempt that touched it, its operations, their signals."""
+
+    environment: str
+    component: str
+    incarnation: int
+    external_id: str
+    last_step: EventView | None
+    operations: tuple[OperationView, ...]
+    events: tuple[EventView, ...]
+    summary: str
+
+
+class Accepted(Struct, frozen=True, kw_only=True):
+    """A signal was accepted: this is its operation. `replayed`: the Idempotency-Key had been used for it before."""
+
+    operation: OperationView
+    environment_id: str
+    project: str
+    name: str
+    replayed: bool = False
+
+
+class BlockView(Struct, frozen=True, kw_only=True):
+    """A reason to wait for a human and the environments it stops."""
+
+    key: str
+    owner: str
+    message: str
+    mend: str
+    raised_at: datetime
+    waiting: int
+    environments: tuple[str, ...]
+    resolved_at: datetime | None = None
+    resolved_by: Actor | None = None
+
+
+class PageView(Struct, frozen=True, kw_only=True):
+    """One page of a list; `next` is the cursor of the following one."""
+
+    items: tuple[Any, ...]
+    next: str | None = None
+
+
+class BlueprintView(Struct, frozen=True, kw_only=True):
+    """A published version. `inputs` is the JSON Schema of what an environment may choose."""
+
+    name: str
+    version: str
+    description: str
+    bundle: str
+    published_at: datetime
+    published_by: Actor
+    inputs: dict[str, Any]
+    components: dict[str, str]
+    document: dict[str, Any]
+
+
+class TargetView(Struct, frozen=True, kw_only=True):
+    """A target without its credentials; `credentials` are the names of those that are set."""
+
+    name: str
+    provider: str
+    config: dict[str, Any]
+    credentials: tuple[str, ...]
+    projects: tuple[str, ...]
+    tiers: tuple[str, ...]
+    default: bool
+    concurrency: int
+    rate: int
+
+
+class Credentials(Struct, frozen=True, kw_only=True):
+    """The revealed secrets of an environment, as its app sees them: `variables` by name. Revealing is recorded."""
+
+    environment: str
+    component: str
+    variables: dict[str, str]
