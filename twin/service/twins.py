@@ -198,7 +198,7 @@ class Twins:
             jitter=0.0,
             library=library(tx, self._types),
         )
-        decider: Decider[Environment, Signal, Any] = ENVIRONMENT
+        decider: Decider[Any, Any, Any] = ENVIRONMENT
         after, _ = transition(decider, state, signal, context)
         if after is None:
             raise NotFound("there is no such environment")
