@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +16,8 @@ from twin.domain.identity import ComponentRef, EnvironmentId
 class ServiceDirectory:
     """The files of one service.
 
-    `slots/<index>-<digest>.lock` is held by the replica that runs there and `.json` says which processes it has;
-    `sources/<key>/tree` is the working directory, valid once `sources/<key>/ready` exists.
+    `slots/<index>-<digest>.lock` is held by the replica that runs there; `.json` says which processes it has, `.ready`
+    that it was healthy once. `sources/<key>/tree` is the working directory, valid once `sources/<key>/ready` exists.
     """
 
     def __init__(self, root: Path) -> None:
@@ -108,6 +109,18 @@ def write_private(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
+
+
+def delete(tree: Path) -> None:
+    """Remove a directory with all in it, also what an app or a build has made unwritable; absent is success."""
+    try:
+        shutil.rmtree(tree)
+    except FileNotFoundError:
+        return
+    except PermissionError:
+        for folder, _, _ in os.walk(tree):  # top-down: each is opened before it is entered
+            os.chmod(folder, 0o700)
+        shutil.rmtree(tree)
 
 
 def _same(descriptor: int, path: Path) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -17,7 +16,7 @@ from msgspec import Struct
 
 from providers.process import health, logs, world
 from providers.process.errors import translated, words_to_hide
-from providers.process.layout import Layout, ServiceDirectory, write_private
+from providers.process.layout import Layout, ServiceDirectory, delete, write_private
 from providers.process.replicas import Replicas, Slot, forget, survey, version
 from providers.process.source import collect, ensure_source
 from providers.process.spec import SERVICE, Config, Service, Watched, config, parse, watched
@@ -118,7 +117,7 @@ class ProcessProvider:
                     raise Transient(f"Processes do not end: {', '.join(str(process.pid) for process in left)}.")
                 if directory.root.exists():
                     forget(directory.slots)
-                    await asyncio.to_thread(shutil.rmtree, directory.root)
+                    await asyncio.to_thread(delete, directory.root)
                 _remove_if_empty(self.layout.environment(ref.environment))
                 self.layout.forget_lock(ref)
 
@@ -163,7 +162,9 @@ class ProcessProvider:
         complaints = await asyncio.gather(
             *(health.check(self.settings.host, slot.state.port, service.health.path) for slot in running if slot.state)
         )
-        sick = [f"replica {s.index}: {said}" for s, said in zip(running, complaints, strict=True) if said is not None]
+        sick = [
+            f"replica {s.index}: {said.text}" for s, said in zip(running, complaints, strict=True) if said is not None
+        ]
         if sick:
             drift["health"] = "; ".join(sick)
         return drift

@@ -10,7 +10,7 @@ import re
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from msgspec import Struct
@@ -19,6 +19,7 @@ from providers.process import client, health, logs, world
 from providers.process.client import ADDRESS_IN_USE, Order
 from providers.process.environment import marks, of_replica
 from providers.process.errors import hide
+from providers.process.health import Complaint
 from providers.process.layout import Layout, ServiceDirectory
 from providers.process.source import Source
 from providers.process.spec import Service
@@ -29,7 +30,7 @@ from twin.domain.identity import ComponentRef
 AT_ONCE = 4  # replicas that start at the same time, after the first of a version is healthy
 EXITS = 2  # starts that may end by themselves before the command is to blame
 BUSY_PORTS = 5  # starts that may find their port taken by a stranger
-HUNG_AFTER = 5.0  # seconds that a replica which was healthy once gets to answer before it is replaced
+ANSWERS_WITHIN = 5.0  # seconds that a replica which was healthy once gets to answer before it is replaced
 LAST_LINES = 15
 SILENT_FOR = 2.0  # seconds that a supervisor may take to say what it started
 _SLOT = re.compile(r"^(\d+)-([0-9a-f]+)$")
@@ -136,40 +137,42 @@ class Replicas(Struct, frozen=True, kw_only=True):
             raise Transient(f"Processes do not end: {', '.join(str(process.pid) for process in left)}.")
         for name in names:
             if not keep_record:
-                (self.directory.slots / f"{name}.json").unlink(missing_ok=True)
-                (self.directory.slots / f"{name}.lock").unlink(missing_ok=True)
+                for kind in ("json", "ready", "lock"):
+                    (self.directory.slots / f"{name}.{kind}").unlink(missing_ok=True)
 
     async def _ensure(self, index: int, service: Service, source: Source, digest: str, deadline: datetime) -> SlotState:
         """A healthy replica in the slot: the one that is there, or a new one."""
         exits = busy = 0
         name = f"{index}-{digest}"
+        ready = self.directory.slots / f"{name}.ready"
         port = await self._last_port(index)
-        limit = time.time() + service.health.deadline
         while True:
             slot = await self._slot(index, name)
             if not slot.running:
                 await self.stop([slot], 0.0 if slot.state and slot.state.exit is not None else service.stop_grace)
                 await self._start(index, digest, service, source, port)
-                limit = time.time() + service.health.deadline
                 slot = await self._slot(index, name, started=True)
-            elif slot.state is not None:
-                limit = max(slot.state.started + service.health.deadline, time.time() + HUNG_AFTER)
+            was_ready = ready.exists()
+            if was_ready or slot.state is None:
+                limit = time.time() + ANSWERS_WITHIN
+            else:
+                limit = slot.state.started + service.health.deadline
             complaint, slot = await self._healthy(slot, service, min(limit, deadline.timestamp()))
             if complaint is None and slot.state is not None:
+                ready.touch(mode=0o600)
                 return slot.state
+            if was_ready and slot.running and complaint is not None and complaint.answered:
+                # it lives and says itself what it lacks, such as its database: ending it would mend nothing
+                raise Transient(f"Replica {index} is not healthy: {complaint.text}.")
             ended = slot.state.exit if slot.state is not None else None
             said = self._last_words(slot)
-            hung = (
-                slot.running
-                and slot.state is not None
-                and time.time() - slot.state.started > (service.health.deadline + HUNG_AFTER)
-            )
             await self.stop([slot], service.stop_grace)
-            if hung and deadline > datetime.now(UTC):
-                continue  # it ran before this attempt: a fresh one gets its full time
+            if was_ready and ended is None:
+                continue  # it hung: a fresh one gets its full time
             if ended is None:
                 within = f" within {service.health.deadline:g} s (health.deadline)" if slot.running else ""
-                raise Transient(f"Replica {index} did not become healthy{within}: {complaint}.{said}")
+                why = complaint.text if complaint else slot.fate()
+                raise Transient(f"Replica {index} did not become healthy{within}: {why}.{said}")
             if ADDRESS_IN_USE.search(said) and busy < BUSY_PORTS:
                 busy, port = busy + 1, None
                 continue
@@ -199,7 +202,7 @@ class Replicas(Struct, frozen=True, kw_only=True):
         await self.beat()
         await asyncio.to_thread(client.start, self.layout, self.directory, order, marks(self.ref, name))
 
-    async def _healthy(self, slot: Slot, service: Service, limit: float) -> tuple[str | None, Slot]:
+    async def _healthy(self, slot: Slot, service: Service, limit: float) -> tuple[Complaint | None, Slot]:
         """Wait for the first good answer or the replica's end; None, or what was wrong last."""
         pause = 0.05
         while slot.running and slot.state is not None:
@@ -211,11 +214,11 @@ class Replicas(Struct, frozen=True, kw_only=True):
             if complaint is None and slot.running:  # it is ours that answered, for it still lives
                 return None, slot
             if time.time() >= limit:
-                return complaint or slot.fate(), slot
+                return complaint or Complaint(slot.fate()), slot
             await self.beat()
             await asyncio.sleep(min(pause, max(left, 0.0)))
             pause = min(pause * 1.5, 0.5)
-        return slot.fate(), slot
+        return Complaint(slot.fate()), slot
 
     async def _slot(self, index: int, name: str, *, started: bool = False) -> Slot:
         """The slot as it is, once a supervisor that is just starting in it has said what it started."""

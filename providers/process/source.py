@@ -7,7 +7,6 @@ import gzip
 import hashlib
 import io
 import json
-import shutil
 import signal
 import tarfile
 import zlib
@@ -20,7 +19,7 @@ from providers.process import world
 from providers.process.client import run_guarded
 from providers.process.environment import clean, marks
 from providers.process.git import Repository
-from providers.process.layout import ServiceDirectory, write_private
+from providers.process.layout import ServiceDirectory, delete, write_private
 from providers.process.spec import Service
 from twin.domain.errors import Terminal, Transient
 from twin.domain.identity import ComponentRef
@@ -71,7 +70,7 @@ async def ensure_source(
         source = Source(key, root / "tree", commit)
         if (root / "ready").exists():
             return source
-        await asyncio.to_thread(shutil.rmtree, root, ignore_errors=True)
+        await asyncio.to_thread(delete, root)
         source.tree.mkdir(parents=True, mode=0o700)
         if repository is not None:
             await repository.fetch(commit, source.tree)
@@ -89,7 +88,7 @@ def collect(directory: ServiceDirectory, keep: Source) -> None:
     """Remove the sources that no replica runs from any more."""
     for root in directory.sources.iterdir():
         if root.name != keep.key:
-            shutil.rmtree(root, ignore_errors=True)
+            delete(root)
 
 
 def unpack(bundle: bytes, tree: Path) -> None:

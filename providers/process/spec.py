@@ -13,6 +13,8 @@ from msgspec import Meta, Struct, field
 from twin.domain.component_type import SCALABLE, ComponentType, inputs_schema
 from twin.domain.errors import Invalid, Terminal
 
+SECONDS = {"x-unit": "seconds"}
+
 Word = Annotated[str, Meta(max_length=4096)]
 Command = Annotated[list[Word], Meta(min_length=1, max_length=256, description="Program and arguments; no shell.")]
 VariableName = Annotated[str, Meta(pattern=r"^(?!(PORT|REPLICA)$|TWIN_)[A-Za-z_][A-Za-z0-9_]*$")]
@@ -34,14 +36,18 @@ class Health(Struct, frozen=True, forbid_unknown_fields=True):
     """How a replica shows that it is ready: GET `path` answers with a status below 400."""
 
     path: Annotated[str, Meta(pattern=r"^/\S*$", max_length=1024)] = "/"
-    deadline: Annotated[float, Meta(gt=0, le=600, description="Seconds from start to the first good answer.")] = 30.0
+    deadline: Annotated[
+        float, Meta(gt=0, le=600, description="From start to the first good answer.", extra_json_schema=SECONDS)
+    ] = 30.0
 
 
 class Service(Struct, frozen=True, forbid_unknown_fields=True):
     """Inputs of `process.service`: a command that serves HTTP on 127.0.0.1:$PORT."""
 
     command: Command
-    replicas: Annotated[int, Meta(ge=0, le=50, description="Processes to run.", extra_json_schema=SCALABLE)] = 1
+    replicas: Annotated[
+        int, Meta(ge=0, le=50, description="Processes to run.", extra_json_schema=SCALABLE | {"x-unit": "processes"})
+    ] = 1
     env: Annotated[
         dict[VariableName, str | int | float | bool],
         Meta(description="Environment of the command; PORT, REPLICA and TWIN_* are set by the twin."),
@@ -51,7 +57,9 @@ class Service(Struct, frozen=True, forbid_unknown_fields=True):
         Command | None, Meta(description="Run once per version of the source, without the service's env.")
     ] = None
     health: Health = field(default_factory=Health)
-    stop_grace: Annotated[float, Meta(ge=0, le=300, description="Seconds between SIGTERM and SIGKILL.")] = 10.0
+    stop_grace: Annotated[
+        float, Meta(ge=0, le=300, description="Between SIGTERM and SIGKILL.", extra_json_schema=SECONDS)
+    ] = 10.0
 
     def variables(self) -> dict[str, str]:
         """`env` as text: booleans in lower case, as YAML and JSON write them."""

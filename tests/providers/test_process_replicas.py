@@ -151,7 +151,7 @@ async def test_a_hung_replica_is_drift_and_is_replaced(
     provider: ProcessProvider, ref: ComponentRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("providers.process.health.ONE_CHECK", 0.3)
-    monkeypatch.setattr("providers.process.replicas.HUNG_AFTER", 0.3)
+    monkeypatch.setattr("providers.process.replicas.ANSWERS_WITHIN", 0.3)
     inputs = {"stop_grace": 0, "health": {"deadline": 2}}
     await provider.apply(ref, step(inputs))
     (hung,) = apps(ref.name)

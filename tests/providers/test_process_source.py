@@ -122,6 +122,13 @@ async def test_the_build_runs_once_per_source(provider: ProcessProvider, ref: Co
     assert count.read_text() == "built\nbuilt\n"
 
 
+async def test_what_a_build_makes_unwritable_can_be_removed(provider: ProcessProvider, ref: ComponentRef) -> None:
+    build = ["sh", "-c", "mkdir -p a/b && touch a/b/c && chmod 500 a/b a"]
+    await provider.apply(ref, step({"build": build}))
+    await provider.remove(ref, step({}))
+    assert [resource async for resource in provider.owned(ref.environment)] == []
+
+
 async def test_a_failing_build_names_its_last_lines(provider: ProcessProvider, ref: ComponentRef) -> None:
     with pytest.raises(Terminal, match=r"exit code 7.*\nno compiler") as failure:
         await provider.apply(ref, step({"build": ["sh", "-c", "echo no compiler; exit 7"]}))
