@@ -11,7 +11,7 @@ import asyncio
 import fcntl
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
@@ -139,30 +139,32 @@ class AccountsFile:
             accounts[name] = Account(account.users, account.jetstream, mark)
         return accounts
 
-    def change(self, change: Callable[[dict[str, Account]], object]) -> None:
-        """Read, change and replace the file, within `exclusive`. A reader sees the old file or the new one.
+    async def change(
+        self, change: Callable[[dict[str, Account]], object], reload: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Read, change and replace the file and have the server `reload` it, alone among the workers of this machine.
 
-        Raises Blocked as `read` does, and if the file cannot be replaced.
+        Without a difference there is no reload, unless an earlier one is outstanding: the lock file is not empty from
+        before the file is replaced until the server has taken it. Raises Blocked as `read` does or if the file cannot
+        be replaced, Transient if others take too long, and what `reload` raises.
         """
-        before = self.read()
-        after = dict(before)
-        change(after)
-        if after != before:
-            try:
-                self._replace(after)
-            except OSError as error:
-                raise file_failure(error, self._target, str(self._path)) from error
+        async with self._locked(fcntl.LOCK_EX) as lock:
+            before = self.read()
+            after = dict(before)
+            change(after)
+            if after != before:
+                try:
+                    os.pwrite(lock, b"reload outstanding", 0)
+                    self._replace(after)
+                except OSError as error:
+                    raise file_failure(error, self._target, str(self._path)) from error
+            if os.fstat(lock).st_size:
+                await reload()
+                os.ftruncate(lock, 0)
 
-    def exclusive(self) -> AbstractAsyncContextManager[None]:
-        """Alone among all workers of this machine: to change the file and have the server reload it.
-
-        Raises Transient if others take too long.
-        """
-        return self._locked(fcntl.LOCK_EX)
-
-    def steady(self) -> AbstractAsyncContextManager[None]:
+    def steady(self) -> AbstractAsyncContextManager[int]:
         """While nobody reloads: for a moment, a reloading server loses requests to JetStream and throws out whoever is
-        logging in. Any number at once; raises Transient as `exclusive`."""
+        logging in. Any number at once; raises as `change` does while waiting."""
         return self._locked(fcntl.LOCK_SH)
 
     def _replace(self, accounts: dict[str, Account]) -> None:
@@ -190,7 +192,7 @@ class AccountsFile:
             raise
 
     @asynccontextmanager
-    async def _locked(self, kind: int) -> AsyncIterator[None]:
+    async def _locked(self, kind: int) -> AsyncIterator[int]:
         """Hold the lock, which is a file of its own because the accounts file is replaced. Polled, so that a cancelled
         step leaves no thread behind that takes the lock later."""
         try:
@@ -204,7 +206,7 @@ class AccountsFile:
                         await asyncio.sleep(0.005)
             except TimeoutError as error:
                 raise Transient(f"{self._target.name}: another worker holds {self._path}.lock.") from error
-            yield
+            yield handle
         finally:
             os.close(handle)
 

@@ -60,7 +60,7 @@ class NatsClient:
         target: Target,
         config: Config,
         credentials: Credentials,
-        steady: Callable[[], AbstractAsyncContextManager[None]],
+        steady: Callable[[], AbstractAsyncContextManager[object]],
     ) -> None:
         """Within `steady` nobody reloads; everything but a reload happens in it."""
         self._target = target
@@ -95,7 +95,7 @@ class NatsClient:
     async def reload(self) -> None:
         """Have the server read its configuration again; returns when accounts and users are as configured.
 
-        To be called while no one else works with the server (`AccountsFile.exclusive`).
+        To be called while no one else works with the server (`AccountsFile.change`).
         """
         async with self._system() as connection:
             server = await self._server(connection)

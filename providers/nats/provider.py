@@ -111,11 +111,8 @@ class NatsProvider:
         """Nothing is held between calls."""
 
     async def reconfigure(self, change: Callable[[dict[str, Account]], object]) -> None:
-        """Change the accounts and have the server use them, even if nothing changed: an earlier attempt may have died
-        between the two."""
-        async with self._accounts.exclusive():
-            self._accounts.change(change)
-            await self._client.reload()
+        """Change the accounts; live when this returns."""
+        await self._accounts.change(change, self._client.reload)
 
     async def _ensure_account(self, ref: ComponentRef, password: str | None) -> None:
         """The account with the twin's user and, given a password, the application's; live when this returns.

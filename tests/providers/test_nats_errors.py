@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from asyncio import sleep
 from pathlib import Path
 from typing import Any
 
@@ -150,12 +151,37 @@ async def test_writers_of_the_accounts_file_lose_nothing_of_each_other(tmp_path:
     files = [AccountsFile(str(path), TARGET) for _ in range(20)]
 
     async def add(n: int, file: AccountsFile) -> None:
-        async with file.exclusive():
-            file.change(lambda accounts: accounts.update({f"tw_{n}": Account((), mark=f"mark {n}")}))
+        await file.change(
+            lambda accounts: accounts.update({f"tw_{n}": Account((), mark=f"mark {n}")}), lambda: sleep(0)
+        )
 
     await asyncio.gather(*(add(n, file) for n, file in enumerate(files)))
     marks = {name: account.mark for name, account in files[0].read().items()}
     assert marks == {f"tw_{n}": f"mark {n}" for n in range(20)}
+
+
+async def test_a_reload_happens_for_a_difference_and_until_it_has_succeeded(tmp_path: Path) -> None:
+    path, reloads = tmp_path / "accounts.conf", []
+    path.touch()
+    file = AccountsFile(str(path), TARGET)
+
+    async def reload() -> None:
+        reloads.append(path.read_text())
+
+    async def dies() -> None:
+        raise Transient("the server restarts")
+
+    def add(accounts: dict[str, Account]) -> None:
+        accounts["tw_1"] = Account((), mark="mark")
+
+    await file.change(lambda accounts: None, reload)
+    assert reloads == [], "reloads disturb JetStream's API for a moment: none without a reason"
+    with pytest.raises(Transient):
+        await file.change(add, dies)
+    await file.change(add, reload)
+    assert len(reloads) == 1, "what was written and not taken is taken by the next attempt, though nothing changed"
+    await file.change(add, reload)
+    assert len(reloads) == 1
 
 
 @pytest.mark.parametrize(
