@@ -3,4 +3,6 @@
 import pytest
 
 # The suites are no test modules, so pytest would not explain their failed assertions unless told.
-pytest.register_assert_rewrite("twin.testing.conformance.provider", "twin.testing.conformance.provider_hooks")
+pytest.register_assert_rewrite(
+    "twin.testing.conformance.provider", "twin.testing.conformance.provider_hooks", "twin.testing.conformance.store"
+)

@@ -1,0 +1,162 @@
+"""PostgreSQL: the suite, and what only several connections can show."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from twin.domain.errors import Unavailable
+from twin.ports.store import EventFilter, Tx
+from twin.store import SqlStore, open_store
+from twin.testing.conformance.store import BY_ANNA, DECIDERS, Database, StoppedClock, StoreConformance, log, send
+from twin.testing.counter import KIND, Add, Open, Plan, step
+
+
+@pytest.fixture
+async def store(postgres_url: str, clock: StoppedClock) -> AsyncIterator[SqlStore]:
+    opened = open_store(postgres_url, deciders=DECIDERS, clock=clock)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def database(postgres_url: str) -> Database:
+    def run(statement: str) -> list[Any]:
+        with psycopg.connect(postgres_url, autocommit=True) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    return run
+
+
+@pytest.fixture
+def intruder(database: Database) -> Database:
+    def run(statement: str) -> list[Any]:
+        database("ALTER TABLE events DISABLE TRIGGER USER")
+        return database(statement)
+
+    return run
+
+
+class TestPostgres(StoreConformance):
+    """For several processes."""
+
+
+class Slow:
+    """A transaction that has done its work and stands before its COMMIT until it may go on."""
+
+    def __init__(self, store: SqlStore, entity: str, *inputs: Any) -> None:
+        self._inputs = inputs
+        self._entity = entity
+        self._done, self._go = threading.Event(), threading.Event()
+        self.task = asyncio.create_task(store.transact(self._run))
+
+    def _run(self, tx: Tx) -> None:
+        for given in self._inputs:
+            tx.transition(KIND, self._entity, given, BY_ANNA)
+        self._done.set()
+        self._go.wait(20)
+
+    async def reached(self) -> None:
+        assert await asyncio.to_thread(self._done.wait, 20)
+
+    async def commit(self) -> None:
+        self._go.set()
+        await self.task
+
+
+async def test_pages_never_skip_one_that_commits_late(store: SqlStore) -> None:
+    await send(store, "c0", Open("shop", "n0"))
+    slow = Slow(store, "c1", Open("shop", "n1"))
+    await slow.reached()
+    await send(store, "c2", Open("shop", "n2"))
+    page = await store.events(EventFilter())
+    assert [event.entity for event in page.items] == ["c0"], "c2 waits for c1, which stands before it"
+    assert [event.entity for event in await log(store, EventFilter(entity="c2"))] == ["c2"], "its own stream need not"
+    await slow.commit()
+    rest = await store.events(EventFilter(), after=page.next)
+    assert [event.entity for event in rest.items] == ["c1", "c2"]
+
+
+async def test_a_second_transition_waits_for_the_first_and_its_time_is_after_it(store: SqlStore) -> None:
+    await send(store, "c1", Open("shop", "one"))
+    slow = Slow(store, "c1", Add(1))
+    await slow.reached()
+    second = asyncio.create_task(send(store, "c1", Add(1)))
+    await send(store, "c2", Open("shop", "two"))
+    assert not second.done()
+    await slow.commit()
+    (added,) = await second
+    assert added.before.total == 1
+    times = [event.at for event in await log(store, EventFilter(entity="c1"))]
+    assert times == sorted(times)
+
+
+async def test_transactions_that_lock_each_others_entities_both_succeed(store: SqlStore) -> None:
+    for name in ("c1", "c2"):
+        await send(store, name, Open("shop", name))
+    together = threading.Barrier(2)
+
+    def crossed(first: str, second: str) -> Any:
+        met: list[bool] = []
+
+        def fn(tx: Tx) -> None:
+            tx.transition(KIND, first, Add(1), BY_ANNA)
+            if not met:  # only the first attempts meet
+                met.append(True)
+                together.wait(20)
+            tx.transition(KIND, second, Add(1), BY_ANNA)
+
+        return fn
+
+    await asyncio.gather(store.transact(crossed("c1", "c2")), store.transact(crossed("c2", "c1")))
+    for name in ("c1", "c2"):
+        row = await store.entity(KIND, name)
+        assert row is not None
+        assert row.state.total == 2
+
+
+async def test_a_claim_does_not_wait_for_a_locked_task(store: SqlStore) -> None:
+    await send(store, "c1", Open("shop", "n1"), Plan((step("db"),)))
+    await send(store, "c2", Open("shop", "n2"), Plan((step("db"),)))
+    slow = Slow(store, "c1", Plan(()))
+    await slow.reached()
+    assert [task.entity for task in await store.claim("w1", {"local": 9}, 9)] == ["c2"]
+    await slow.commit()
+
+
+async def test_events_cannot_be_truncated(store: SqlStore, database: Database) -> None:
+    await send(store, "c1", Open("shop", "one"))
+    with pytest.raises(psycopg.Error, match="append-only"):
+        database("TRUNCATE events")
+
+
+async def test_cut_connections_are_replaced_without_the_caller_noticing(store: SqlStore, database: Database) -> None:
+    await asyncio.gather(*(send(store, f"c{n}", Open("shop", f"n{n}")) for n in range(4)))
+    database(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    await send(store, "c0", Add(1))
+    assert len(await log(store)) == 5
+
+
+async def test_a_server_that_is_not_there_is_unavailable() -> None:
+    with pytest.raises(Unavailable) as refused:
+        open_store("postgresql://twin:s3cret@127.0.0.1:1/twin", deciders=DECIDERS, clock=StoppedClock())
+    assert "s3cret" not in str(refused.value)
+
+
+async def test_a_notification_of_another_process_wakes_us(store: SqlStore, postgres_url: str) -> None:
+    other = open_store(postgres_url, deciders=DECIDERS, clock=StoppedClock())
+    await send(other, "c1", Open("shop", "one"))
+    await store.wait_for_work(20)  # the listener rings once when it begins to listen
+    waiting = asyncio.create_task(store.wait_for_work(60))
+    await send(other, "c1", Plan((step("db"),)))
+    await asyncio.wait_for(waiting, 10)
+    await other.close()
