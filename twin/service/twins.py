@@ -199,7 +199,7 @@ class Twins:
             library=library(tx, self._types),
         )
         decider: Decider[Any, Any, Any] = ENVIRONMENT
-        after, _ = transition(decider, state, signal, context)
+        after: Environment | None = transition(decider, state, signal, context)[0]
         if after is None:
             raise NotFound("there is no such environment")
         return after
