@@ -6,8 +6,9 @@ deleted after the last.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -77,19 +78,22 @@ class Server:
             username=config.user,
             password=self._password,
             ssl=config.tls,
-            socket_timeout=TIMEOUT,
+            socket_timeout=None,  # see Session._asked
             socket_connect_timeout=TIMEOUT,
             retry=Retry(NoBackoff(), 0),  # the engine retries
             client_name="twin",
             driver_info=None,
             protocol=2,
             decode_responses=False,  # keys are bytes, and not ours to decode
+            single_connection_client=True,
         )
         with translated(target=self._target, user=config.user):
+            # redis-py loses hold of a connection that is cancelled while it is made or closed, so neither is.
             try:
+                await _whole(client.initialize())
                 yield Session(client, self.session)
             finally:
-                await client.aclose()
+                await _whole(client.aclose())
 
 
 class Session:
@@ -103,8 +107,8 @@ class Session:
 
     async def identity(self) -> str:
         """A value that the server keeps with its data, made up on the first contact."""
-        await self._redis.set(IDENTITY, secrets.token_hex(16), nx=True)
-        return _text(await self._redis.get(IDENTITY))
+        await self._asked(self._redis.set(IDENTITY, secrets.token_hex(16), nx=True))
+        return _text(await self._asked(self._redis.get(IDENTITY)))
 
     async def user(self, name: str) -> UserState | None:
         """The user of that name, or None."""
@@ -114,6 +118,8 @@ class Session:
         fields = {_text(key): value for key, value in zip(reply[::2], reply[1::2], strict=True)}
         flags = {_text(flag) for flag in fields.pop("flags")}
         passwords = fields.pop("passwords")
+        # Before 7.0 their order is the one of a hash table and another after every restart.
+        fields["commands"] = sorted(_text(fields["commands"]).split())
         return UserState(
             on="on" in flags,
             passwords=-1 if "nopass" in flags else len(passwords),
@@ -122,7 +128,7 @@ class Session:
 
     async def noted(self, name: str) -> Noted | None:
         """What the last `ensure_user` left."""
-        reply = await self._redis.hget(APPLIED, name)
+        reply = await self._asked(self._redis.hget(APPLIED, name))
         try:
             return msgspec.json.decode(reply, type=Noted) if reply else None
         except msgspec.DecodeError:
@@ -130,12 +136,12 @@ class Session:
 
     async def marked(self, name: str) -> str | None:
         """The mark that stands for that user, or None."""
-        reply = await self._redis.hget(OWNED, name)
+        reply = await self._asked(self._redis.hget(OWNED, name))
         return _text(reply) if reply else None
 
     async def marks(self) -> dict[str, str]:
         """Every user that was ever marked, with its mark."""
-        return {_text(name): _text(mark) for name, mark in (await self._redis.hgetall(OWNED)).items()}
+        return {_text(name): _text(mark) for name, mark in (await self._asked(self._redis.hgetall(OWNED))).items()}
 
     async def users(self) -> set[str]:
         """The names of all users."""
@@ -145,20 +151,20 @@ class Session:
         """The keys of this session's database that begin with `prefix`, in batches (some empty)."""
         cursor = 0
         while True:
-            cursor, batch = await self._redis.scan(cursor, match=f"{prefix}*", count=BATCH)
+            cursor, batch = await self._asked(self._redis.scan(cursor, match=f"{prefix}*", count=BATCH))
             yield batch
             if cursor == 0:
                 return
 
     async def databases(self) -> list[int]:
         """The databases that hold keys."""
-        return sorted(int(name.removeprefix("db")) for name in await self._redis.info("keyspace"))
+        return sorted(int(name.removeprefix("db")) for name in await self._asked(self._redis.info("keyspace")))
 
     # --- making ---
 
     async def ensure_marked(self, name: str, mark: str) -> None:
         """The user is known as ours, before there is one."""
-        await self._redis.hset(OWNED, name, mark)
+        await self._asked(self._redis.hset(OWNED, name, mark))
 
     async def ensure_user(self, name: str, *, password: str, inputs: KeyspaceInputs) -> None:
         """The user may do what `inputs` say below its prefix, and nothing else; its old passwords end."""
@@ -169,7 +175,7 @@ class Session:
         await self._raw("ACL", "SETUSER", name, *granted)
         state = await self.user(name)
         if state is not None:
-            await self._redis.hset(APPLIED, name, msgspec.json.encode(Noted(inputs, state.rules)))
+            await self._asked(self._redis.hset(APPLIED, name, msgspec.json.encode(Noted(inputs, state.rules))))
 
     async def ensure_off(self, name: str) -> None:
         """The user, if there is one, may not log in and has no connection."""
@@ -202,7 +208,7 @@ class Session:
 
     async def unlink(self, keys: list[bytes]) -> int:
         """Delete these; gives how many of them there were."""
-        return int(await self._redis.unlink(*keys))
+        return int(await self._asked(self._redis.unlink(*keys)))
 
     async def drop_user(self, name: str) -> None:
         """The user is gone; the server ends its connections."""
@@ -210,18 +216,36 @@ class Session:
 
     async def drop_marked(self, name: str) -> None:
         """Nothing tells of the user any more."""
-        await self._redis.hdel(APPLIED, name)
-        await self._redis.hdel(OWNED, name)
+        await self._asked(self._redis.hdel(APPLIED, name))
+        await self._asked(self._redis.hdel(OWNED, name))
 
     # --- how ---
 
     async def _major_version(self) -> int:
-        info = await self._redis.info("server")
+        info = await self._asked(self._redis.info("server"))
         return int(str(info["redis_version"]).partition(".")[0])
+
+    async def _asked(self, answer: Awaitable[Any]) -> Any:
+        """The answer in time. redis-py's own timeout sends by `asyncio.wait_for`, which on Python 3.11 can swallow a
+        cancellation (https://github.com/python/cpython/issues/81839), and the step would go on unwanted."""
+        async with asyncio.timeout(TIMEOUT):
+            return await answer
 
     async def _raw(self, *words: str) -> Any:
         """The server's answer as it came: redis-py reads these differently from version to version."""
-        return await self._redis.execute_command(*words)
+        return await self._asked(self._redis.execute_command(*words))
+
+
+async def _whole(work: Coroutine[Any, Any, Any]) -> None:
+    """Do it to its end (within `TIMEOUT`), then pass on a cancellation that came meanwhile."""
+    task = asyncio.ensure_future(asyncio.wait_for(work, TIMEOUT))
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # the cancellation is what counts
+        raise
 
 
 def _text(value: Any) -> str:

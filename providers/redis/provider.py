@@ -82,7 +82,8 @@ class RedisProvider:
             await server.drop_marked(ref.name)
 
     async def owned(self, environment: EnvironmentId) -> AsyncIterator[Resource]:
-        """Users by mark or prefix, keys by prefix. Reads the names of all keys, so it is for an environment's end."""
+        """Users by mark or prefix, and keys by prefix that have no user any more. Reads the names of all keys of the
+        server, so it is for an environment's end."""
         mark = ownership_mark(environment)
         prefix = physical_name(environment, "", 0).removesuffix("_0")
         async with self._server.session() as server:
@@ -100,6 +101,8 @@ class RedisProvider:
                 async for batch in server.keys(prefix):
                     keys.update(key.partition(b":")[0].decode(errors="replace") for key in batch)
         for name, count in sorted(keys.items()):
+            if name in ours:
+                continue  # a user's keys are part of its keyspace
             yield Resource(kind="redis.keys", external_id=f"{name}:*", detail=f"{count} keys")
 
     async def close(self) -> None:

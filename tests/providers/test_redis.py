@@ -1,0 +1,372 @@
+"""The Redis provider against a real server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+import pytest
+import redis.asyncio
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from structlog.testing import LogCapture
+
+from providers.local import LocalServers
+from providers.redis import KIND
+from providers.redis.client import IDENTITY, OWNED, Server, Session
+from providers.redis.provider import RedisProvider
+from providers.redis.spec import KEYSPACE, KeyspaceInputs, TargetConfig
+from twin.domain.errors import Blocked, Invalid, Terminal, Transient
+from twin.domain.identity import ComponentRef
+from twin.domain.targets import Target
+from twin.ports.provider import Applied
+from twin.testing.conformance.provider import ProviderConformance
+from twin.testing.steps import make_log, make_ref, make_step
+
+Opened = tuple[Target, dict[str, str]]
+
+
+@pytest.fixture(scope="session")
+def opened(local_servers: LocalServers) -> Opened:
+    """The local server."""
+    local_servers.start("redis")
+    return next(each for each in local_servers.targets() if each[0].provider == "redis")
+
+
+@pytest.fixture
+async def provider(opened: Opened) -> AsyncIterator[RedisProvider]:
+    provider = KIND.open(*opened)
+    yield provider
+    await provider.close()
+
+
+@pytest.fixture
+async def ref(provider: RedisProvider) -> AsyncIterator[ComponentRef]:
+    """A component that is removed after the test."""
+    ref = make_ref("cache", type=KEYSPACE.name)
+    yield ref
+    await provider.remove(ref, make_step())
+
+
+@pytest.fixture
+async def admin(opened: Opened) -> AsyncIterator[Any]:
+    """The server by hand, with the target's own credentials."""
+    config = opened[0].config
+    async with redis.asyncio.Redis(
+        host=config["host"], port=config["port"], username=config["user"], password=opened[1]["password"]
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+async def session(opened: Opened) -> AsyncIterator[Session]:
+    """The client's session."""
+    server = Server(opened[0].name, msgspec.convert(opened[0].config, TargetConfig), opened[1]["password"])
+    async with server.session() as session:
+        yield session
+
+
+def step(password: str = "pass word", **inputs: Any) -> Any:
+    return make_step(inputs, {"password": password})
+
+
+def app(applied: Applied) -> Any:
+    """The app's client, by the URL it was given."""
+    return redis.asyncio.Redis.from_url(applied.secrets["url"], decode_responses=True)
+
+
+class TestConformance(ProviderConformance):
+    component_type = KEYSPACE
+
+    @pytest.fixture
+    async def provider(self, opened: Opened) -> AsyncIterator[RedisProvider]:
+        self.opened = opened
+        self.credentials = opened[1]
+        provider = KIND.open(*opened)
+        yield provider
+        await provider.close()
+
+    def inputs(self, n: int) -> Mapping[str, Any]:
+        return {"access": "read-only" if n else "read-write"}
+
+    async def use(self, applied: Applied, inputs: Mapping[str, Any]) -> None:
+        async with app(applied) as client:
+            key = applied.outputs["prefix"] + "proof"
+            if inputs["access"] == "read-only":
+                await client.get(key)
+                with pytest.raises(NoPermissionError):
+                    await client.set(key, "1")
+            else:
+                await client.set(key, "1")
+                assert await client.get(key) == "1"
+
+    async def put(self, applied: Applied, value: str) -> None:
+        async with app(applied) as client:
+            await client.set(applied.outputs["prefix"] + "kept", value)
+
+    async def get(self, applied: Applied) -> str | None:
+        async with app(applied) as client:
+            value: str | None = await client.get(applied.outputs["prefix"] + "kept")
+            return value
+
+    def breakages(self) -> Mapping[str, Callable[[Applied], Awaitable[None]]]:
+        def by_hand(*words: str) -> Callable[[Applied], Awaitable[None]]:
+            async def damage(applied: Applied) -> None:
+                config = self.opened[0].config
+                async with redis.asyncio.Redis(
+                    host=config["host"], port=config["port"], username=config["user"], **self.opened[1]
+                ) as client:
+                    await client.execute_command(*(word.format(applied.external_id) for word in words))
+
+            return damage
+
+        return {
+            "a user turned off": by_hand("ACL", "SETUSER", "{}", "off"),
+            "a deleted user": by_hand("ACL", "DELUSER", "{}"),
+            "a right too many": by_hand("ACL", "SETUSER", "{}", "+flushall"),
+            "a prefix too many": by_hand("ACL", "SETUSER", "{}", "~*"),
+            "a second password": by_hand("ACL", "SETUSER", "{}", ">guess"),
+            "no password": by_hand("ACL", "SETUSER", "{}", "nopass"),
+            "a lost mark": by_hand("HDEL", OWNED, "{}"),
+        }
+
+    def unreachable(self) -> RedisProvider:
+        target = self.opened[0]
+        return KIND.open(msgspec.structs.replace(target, config={**target.config, "port": 1}), self.opened[1])
+
+    def refused(self) -> RedisProvider:
+        return KIND.open(self.opened[0], {"password": "wrong"})
+
+
+async def test_each_operation_may_be_called_twice(session: Session, admin: Any, ref: ComponentRef) -> None:
+    for _ in range(2):
+        await session.ensure_marked(ref.name, ref.mark)
+    for _ in range(2):
+        await session.ensure_user(ref.name, password="p", inputs=KeyspaceInputs())
+    state, noted = await session.user(ref.name), await session.noted(ref.name)
+    assert state is not None
+    assert noted is not None
+    assert (state.on, state.passwords, state.rules) == (True, 1, noted.rules)
+    for _ in range(2):
+        assert await session.ensure_saved()
+    for _ in range(2):
+        await session.ensure_off(ref.name)
+    await admin.set(f"{ref.name}:key", "1")
+    for _ in range(2):
+        await session.drop_keys(f"{ref.name}:", make_step().heartbeat)
+    for _ in range(2):
+        await session.drop_user(ref.name)
+    for _ in range(2):
+        await session.drop_marked(ref.name)
+    assert (await session.user(ref.name), await session.marked(ref.name)) == (None, None)
+    assert await admin.exists(f"{ref.name}:key") == 0
+
+
+async def test_turning_off_an_absent_user_does_not_make_one(session: Session, ref: ComponentRef) -> None:
+    await session.ensure_off(ref.name)
+    assert await session.user(ref.name) is None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("SET", "elsewhere", "1"),
+        ("GET", IDENTITY),
+        ("HGETALL", OWNED),
+        ("SCAN", "0"),
+        ("KEYS", "*"),
+        ("RANDOMKEY",),
+        ("SELECT", "1"),
+        ("FLUSHALL",),
+        ("FLUSHDB",),
+        ("CONFIG", "GET", "*"),
+        ("ACL", "LIST"),
+        ("CLIENT", "LIST"),
+        ("MONITOR",),
+        ("SLOWLOG", "GET"),
+        ("PUBSUB", "CHANNELS"),
+        ("PUBLISH", "elsewhere", "hello"),
+        ("SCRIPT", "FLUSH"),
+        ("EVAL", "return redis.call('GET', 'twin:identity')", "0"),
+        ("DEBUG", "SLEEP", "0"),
+        ("SHUTDOWN", "NOSAVE"),
+    ],
+    ids=" ".join,
+)
+async def test_nothing_reaches_beyond_the_users_own_prefix(
+    provider: RedisProvider, ref: ComponentRef, words: tuple[str, ...]
+) -> None:
+    async with app(await provider.apply(ref, step())) as client:
+        with pytest.raises(RedisError, match=r"permission|can't access"):
+            await client.execute_command(*words)
+
+
+async def test_what_apps_need_works(provider: RedisProvider, ref: ComponentRef) -> None:
+    applied = await provider.apply(ref, step())
+    prefix = applied.outputs["prefix"]
+    async with app(applied) as client:
+        await client.client_setname("shop")
+        assert await client.info("server")
+        async with client.pipeline(transaction=True) as pipeline:
+            assert await pipeline.incr(f"{prefix}n").expire(f"{prefix}n", 60).execute() == [1, True]
+        assert await client.eval("return redis.call('GET', KEYS[1])", 1, f"{prefix}n") == "1"
+        script = client.register_script("return redis.call('INCR', KEYS[1])")
+        assert await script(keys=[f"{prefix}n"]) == 2
+        await client.xadd(f"{prefix}stream", {"a": "b"})
+        await client.lpush(f"{prefix}list", "x")
+        assert await client.brpop([f"{prefix}list"], timeout=1)
+        async with client.pubsub() as listener:
+            await listener.subscribe(f"{prefix}news")
+            await listener.get_message(timeout=5)
+            assert await client.publish(f"{prefix}news", "hello") == 1
+
+
+async def test_scripts_can_be_forbidden(provider: RedisProvider, ref: ComponentRef) -> None:
+    async with app(await provider.apply(ref, step(scripts=False))) as client:
+        with pytest.raises(NoPermissionError):
+            await client.eval("return 1", 0)
+
+
+async def test_removal_deletes_every_key_in_batches_with_heartbeats_and_goes_on_after_a_cancellation(
+    provider: RedisProvider, admin: Any, ref: ComponentRef
+) -> None:
+    await provider.apply(ref, step())
+    keys = {f"{ref.name}:{n}": n for n in range(3000)}
+    await admin.mset(keys | {f"{ref.name}0:other": 1})
+    await admin.copy(f"{ref.name}:1", f"{ref.name}:copy", destination_db=3)
+    await admin.set(f"{ref.name}:".encode() + b"\xff\x00", "bytes")
+    heard: list[str] = []
+
+    async def once(progress: str) -> None:
+        heard.append(progress)
+        if len(heard) == 2:
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await provider.remove(ref, make_step(heartbeat=once))
+    left = {each.external_id async for each in provider.owned(ref.environment)}
+    assert ref.name in left, "the user stays until the last key is gone, to be found by"
+    await provider.remove(ref, make_step(heartbeat=once))
+    assert len(heard) > 3
+    assert await admin.get(f"{ref.name}0:other") == b"1", "a name that only begins alike is another's"
+    await admin.delete(f"{ref.name}0:other")
+    assert [each async for each in provider.owned(ref.environment)] == []
+
+
+async def test_the_inventory_lists_marks_users_and_keys_left_by_hand(
+    provider: RedisProvider, admin: Any, ref: ComponentRef
+) -> None:
+    await admin.hset(OWNED, "foreign", ref.mark)  # a worker that died before the user
+    await admin.acl_setuser(ref.name, enabled=False)  # the mark was lost
+    stray = make_ref("gone", environment=ref.environment).name
+    await admin.copy(OWNED, f"{stray}:key", destination_db=2)  # the user was deleted by hand
+    try:
+        found = {(each.kind, each.external_id) async for each in provider.owned(ref.environment)}
+    finally:
+        await admin.hdel(OWNED, "foreign")
+        await provider.remove(make_ref("gone", environment=ref.environment), step())
+    assert found == {("redis.mark", "foreign"), ("redis.user", ref.name), ("redis.keys", f"{stray}:*")}
+
+
+async def test_users_and_identity_survive_a_restart_and_a_stopped_server_is_waited_for(
+    local_servers: LocalServers, provider: RedisProvider, ref: ComponentRef
+) -> None:
+    before = await provider.identify()
+    applied = await provider.apply(ref, step())
+    await asyncio.to_thread(local_servers.stop, "redis")
+    try:
+        with pytest.raises(Transient):
+            await provider.apply(ref, step())
+    finally:
+        await asyncio.to_thread(local_servers.start, "redis")
+    assert (await provider.identify()).identity == before.identity
+    observed = await provider.observe(ref, {})
+    assert observed is not None
+    assert observed.drift == {}, "the ACL file has it"
+    async with app(applied) as client:
+        assert await client.ping()
+
+
+async def test_a_suspended_user_loses_its_connections(provider: RedisProvider, ref: ComponentRef) -> None:
+    applied = await provider.apply(ref, step())
+    async with app(applied) as client:
+        await client.set(f"{ref.name}:kept", "1")
+        await provider.suspend(ref, step())
+        with pytest.raises(RedisConnectionError, match="closed"):
+            await client.ping()
+        with pytest.raises(AuthenticationError):
+            await client.ping()
+    observed = await provider.observe(ref, {})
+    assert observed is not None
+    assert set(observed.drift) == {"suspended"}
+    async with app(await provider.apply(ref, step())) as client:
+        assert await client.get(f"{ref.name}:kept") == "1"
+
+
+async def test_without_permission_it_is_blocked(opened: Opened, admin: Any, ref: ComponentRef) -> None:
+    await admin.acl_setuser("weak", enabled=True, passwords=["+weak"], keys=["*"], commands=["+@all", "-acl"])
+    try:
+        weak = msgspec.structs.replace(opened[0], config={**opened[0].config, "user": "weak"})
+        with pytest.raises(Blocked) as blocked:
+            await KIND.open(weak, {"password": "weak"}).apply(ref, step())
+    finally:
+        await admin.acl_deluser("weak")
+    assert blocked.value.key == "redis/local/permission"
+    assert blocked.value.mend == "ACL SETUSER weak ~* &* +@all"
+
+
+async def test_full_memory_is_blocked_and_does_not_keep_from_removing(
+    provider: RedisProvider, admin: Any, ref: ComponentRef
+) -> None:
+    await provider.apply(ref, step())
+    await admin.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(Blocked) as blocked:
+            await provider.apply(ref, step())
+        await provider.remove(ref, step())
+    finally:
+        await admin.config_set("maxmemory", 0)
+    assert blocked.value.key == "redis/local/capacity"
+
+
+async def test_the_clear_password_never_reaches_the_server(
+    opened: Opened, provider: RedisProvider, admin: Any, ref: ComponentRef
+) -> None:
+    log = LogCapture()
+    async with admin.monitor() as monitor:
+        await provider.apply(ref, make_step({}, {"password": "open-sesame"}, log=make_log(log)))
+        await admin.ping()
+        seen: list[str] = []
+        while not seen or "PING" not in seen[-1]:
+            seen.append((await monitor.next_command())["command"])
+    assert any("HSET" in line for line in seen), "the server was watched"
+    assert "open-sesame" not in "\n".join(seen)
+    assert "open-sesame" not in str(await admin.execute_command("ACL", "LIST"))
+    assert log.entries == [], "there is an ACL file, so nothing to warn of"
+
+
+@pytest.mark.parametrize(
+    ("config", "credentials", "field"),
+    [
+        ({"port": 6379}, {"password": "p"}, "config.host"),
+        ({"host": "h", "port": "6379"}, {"password": "p"}, "config.port"),
+        ({"host": "h", "hots": "x"}, {"password": "p"}, "config.hots"),
+        ({"host": "h"}, {"password": ""}, "credentials.password"),
+    ],
+)
+def test_a_wrong_target_is_refused_by_field_without_any_connection(
+    config: dict[str, Any], credentials: dict[str, str], field: str
+) -> None:
+    with pytest.raises(Invalid) as invalid:
+        KIND.check(Target(name="redis/x", provider="redis", config=config), credentials)
+    assert invalid.value.field == field
+
+
+async def test_inputs_that_the_type_does_not_have_are_the_requesters_to_correct(
+    provider: RedisProvider, ref: ComponentRef
+) -> None:
+    with pytest.raises(Terminal) as terminal:
+        await provider.apply(ref, step(memory=100))
+    assert terminal.value.field == "memory"
