@@ -107,7 +107,7 @@ async def test_a_guest_signs_and_is_greeted_and_outages_are_survived(
             assert html.escape('It\'s "alive" & well') in page
             assert "Welcome, &lt;b&gt;Ada&lt;/b&gt;! You are guest number 1." in page, "the job has greeted"
             assert "Visit number 1." in page
-            assert "Visit number 2." in (await httpx.AsyncClient.get(guest, applied.outputs["urls"][1])).text
+            assert "Visit number 2." in (await guest.get(applied.outputs["urls"][1])).text
             assert (await guest.post("/sign", data={"name": "", "message": "x"})).status_code == 422
 
             local_servers.stop("redis")
