@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 from sqlalchemy import Connection, bindparam, delete, select
-from sqlalchemy.dialects.sqlite import insert as upsert  # PostgreSQL compiles its ON CONFLICT alike
 
 from twin.ports.store import IdempotentReply, StoredToken
 from twin.store.moments import from_micros, optional_micros, optional_moment, to_micros
 from twin.store.tables import idempotency, tokens
+from twin.store.upsert import upsert
 
 _put_token = upsert(tokens)
 _put_token = _put_token.on_conflict_do_update(

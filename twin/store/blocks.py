@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert  # PostgreSQL compiles its ON CONFLICT alike
 
 from twin.domain.identity import Actor
 from twin.domain.operations import BlockRaised
@@ -14,6 +13,7 @@ from twin.ports.store import StoredBlock
 from twin.store.moments import from_micros, optional_moment, to_micros
 from twin.store.tables import blocks, tasks
 from twin.store.transact import Transaction
+from twin.store.upsert import upsert
 
 _raise = upsert(blocks)
 _new = _raise.excluded

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from sqlalchemy import Connection, bindparam, delete, select
-from sqlalchemy.dialects.sqlite import insert as upsert  # PostgreSQL compiles its ON CONFLICT alike
 
 from twin.store.tables import secrets
+from twin.store.upsert import upsert
 
 _put = upsert(secrets)
 _put = _put.on_conflict_do_update(

@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, bindparam, delete, select
-from sqlalchemy.dialects.sqlite import insert as upsert  # PostgreSQL compiles its ON CONFLICT alike
 
 from twin.domain.errors import Conflict
 from twin.domain.identity import Actor
@@ -14,6 +13,7 @@ from twin.domain.targets import Target
 from twin.ports.store import StoredBlueprint
 from twin.store.moments import from_micros, to_micros
 from twin.store.tables import blueprints, bundles, targets
+from twin.store.upsert import upsert
 
 _publish = upsert(blueprints).on_conflict_do_nothing(index_elements=["name", "version"]).returning(blueprints.c.id)
 _keep_bundle = upsert(bundles).on_conflict_do_nothing()

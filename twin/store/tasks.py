@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, case, delete, func, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert  # PostgreSQL compiles its ON CONFLICT alike
 
 from twin.domain.decider import AT_ONCE, TaskSpec
 from twin.ports.store import Claimed
 from twin.store.moments import to_micros
 from twin.store.tables import tasks, workers
 from twin.store.transact import Transaction
+from twin.store.upsert import upsert
 
 LONER_DEATHS = 2
 """From so many deaths of its workers on, a task runs alone."""

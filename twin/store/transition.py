@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 from sqlalchemy import bindparam, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert  # PostgreSQL compiles its ON CONFLICT alike
 
 from twin.domain.decider import Cause, Context, EntityIndex, transition
 from twin.domain.errors import Conflict, Unavailable
@@ -19,6 +18,7 @@ from twin.store.cursors import EventPosition, to_cursor
 from twin.store.moments import from_micros, optional_micros
 from twin.store.tables import entities, operations
 from twin.store.transact import RunAgain, Transaction
+from twin.store.upsert import upsert
 
 
 class Loaded(Struct):
