@@ -133,7 +133,7 @@ def translate(error: psycopg.Error, *, target: str, user: str, doing: Doing) -> 
         return Blocked(
             f'{place} does not accept the credentials of role "{user}": {said}',
             key=f"{target}/credentials",
-            mend=f"set the target's password to the one of the role: twin targets set {target} --credential password=…",
+            mend=f'give {target} the password of role "{user}", which must have LOGIN and a line in pg_hba.conf',
         )
     if code == PRIVILEGE:
         return Blocked(

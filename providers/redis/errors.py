@@ -46,7 +46,7 @@ def translate(error: Exception, *, target: str, user: str) -> StepFailure:
         return Blocked(
             f'{place} does not accept the credentials of user "{user}": {_told_safely(said)}',
             key=f"{target}/credentials",
-            mend=f"set the target's password to the one of the user: twin targets set {target} --credential password=…",
+            mend=f'give {target} the password of user "{user}", which must be on: ACL SETUSER {user} on',
         )
     if code == "NOPERM":
         return Blocked(

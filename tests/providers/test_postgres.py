@@ -207,6 +207,23 @@ async def test_each_ensure_may_be_called_twice(pg: Session, opened: Opened, ref:
     assert (await pg.database(ref.name), await pg.role(ref.name)) == (None, None)
 
 
+async def test_a_role_with_createdb_and_createrole_and_nothing_more_is_enough(opened: Opened, root: Opened) -> None:
+    await run(root, "CREATE ROLE plain LOGIN CREATEDB CREATEROLE PASSWORD 'plain'")
+    await run(root, "GRANT CONNECT ON DATABASE postgres TO plain")
+    provider, ref = KIND.open(changed(opened[0], user="plain"), {"password": "plain"}), make_ref(type=DATABASE.name)
+    try:
+        applied = await provider.apply(ref, step(extensions=["vector"]))
+        async with await psycopg.AsyncConnection.connect(applied.secrets["url"]):
+            await provider.suspend(ref, step())
+        applied = await provider.apply(ref, step(extensions=[]))
+        async with await psycopg.AsyncConnection.connect(applied.secrets["url"]):
+            await provider.remove(ref, step())
+        assert [each async for each in provider.owned(ref.environment)] == []
+    finally:
+        await KIND.open(*root).remove(ref, step())
+        await run(root, "DROP OWNED BY plain; DROP ROLE plain")
+
+
 async def test_without_createdb_it_is_blocked_and_goes_on_once_granted(
     opened: Opened, root: Opened, provider: PostgresProvider, ref: ComponentRef
 ) -> None:
