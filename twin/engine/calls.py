@@ -1,0 +1,141 @@
+"""The call to the provider: one verb, under a deadline, and what came of it as a Result."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from twin.domain.errors import Blocked, StepFailure, Terminal, Transient, Unavailable
+from twin.domain.identity import Placement
+from twin.domain.steps import (
+    FailedBlocked,
+    FailedTerminal,
+    FailedTransient,
+    Found,
+    Looked,
+    Result,
+    Stopped,
+    Succeeded,
+    Swept,
+)
+from twin.engine.attempts import Attempt
+from twin.engine.placing import check
+from twin.ports.provider import Provider, StepContext, Suspends
+
+log: FilteringBoundLogger = structlog.get_logger(__name__)
+
+Open = Callable[[str], Awaitable[Provider]]
+ReadBundle = Callable[[str], Awaitable[bytes]]
+
+
+async def call(
+    attempt: Attempt, provider_of: Open, read_bundle: ReadBundle, now: datetime
+) -> tuple[Result, dict[str, str]]:
+    """Do it. Returns the result and the secrets that came back; never raises but for cancellation."""
+    seconds = max(0.001, (attempt.deadline - now).total_seconds())
+    try:
+        async with asyncio.timeout(seconds):
+            provider = await provider_of(attempt.running.target)
+            here = await _arrive(attempt, provider)
+            return await _verb(attempt, provider, here, read_bundle)
+    except TimeoutError:
+        return FailedTransient(message=f"no result within {seconds:.0f} s"), {}
+    except StepFailure as failure:
+        return _failed(attempt, failure), {}
+    except Unavailable as failure:  # our own database: the provider was not at fault
+        return FailedTransient(message=_masked(attempt, failure.message)), {}
+    except Exception as error:
+        log.exception("provider raised what no provider should", step=str(attempt.key))
+        told = _masked(attempt, f"{type(error).__name__}: {error}")
+        return FailedTerminal(message=f"program error in the provider: {told}", mend="Report it with the log."), {}
+
+
+async def _arrive(attempt: Attempt, provider: Provider) -> Placement:
+    """Where we are, if that is where the component was put."""
+    found = await provider.identify()
+    here = Placement(attempt.running.target, attempt.configured.endpoint, found.identity)
+    check(attempt.placement, here)
+    return here
+
+
+async def _verb(
+    attempt: Attempt, provider: Provider, here: Placement, read_bundle: ReadBundle
+) -> tuple[Result, dict[str, str]]:
+    ref = attempt.ref
+    match attempt.key.verb:
+        case "sweep":
+            found = [each async for each in provider.owned(attempt.env.id)]
+            left = tuple(Found(each.kind, each.external_id, each.detail) for each in found)
+            return Swept(placement=here, found=left), {}
+        case "observe":
+            seen = await provider.observe(ref, attempt.inputs())
+            drift = {} if seen is None else {name: _masked(attempt, text) for name, text in seen.drift.items()}
+            return Looked(present=seen is not None, drift=drift), {}
+        case "remove":
+            await provider.remove(ref, _context(attempt, read_bundle))
+            return Succeeded(placement=here), {}
+        case "suspend":
+            if isinstance(provider, Suspends):
+                await provider.suspend(ref, _context(attempt, read_bundle))
+            return Succeeded(placement=here), {}
+        case "apply":
+            context = _context(attempt, read_bundle)
+            # The attempt before this one died: what stands there already is found, and adopted by the same name.
+            adopted = attempt.unknown and await provider.observe(ref, context.inputs) is not None
+            applied = await provider.apply(ref, context)
+            done = Succeeded(placement=here, external_id=applied.external_id, outputs=applied.outputs, adopted=adopted)
+            return done, {**attempt.secrets, **applied.secrets}
+
+
+def _context(attempt: Attempt, read_bundle: ReadBundle) -> StepContext:
+    bundle = attempt.bundle
+    bound = log.bind(step=str(attempt.key), environment=attempt.env.id, attempt=attempt.running.attempt)
+
+    async def heartbeat(progress: str) -> None:
+        await asyncio.sleep(0)  # a place to be cancelled at, should the step not be wanted any more
+        bound.debug("progress", progress=progress)
+
+    async def read() -> bytes:
+        return await read_bundle(bundle or "")
+
+    return StepContext(
+        inputs=attempt.inputs(),
+        secrets=attempt.secrets,
+        # Without the epoch: a zombie and its successor collide harmlessly at the provider.
+        idempotency_key=f"{attempt.env.id}:{attempt.key}",
+        attempt=attempt.running.attempt,
+        deadline=attempt.deadline,
+        heartbeat=heartbeat,
+        log=bound,
+        bundle=bundle,
+        read_bundle=read if bundle is not None else None,
+    )
+
+
+def _failed(attempt: Attempt, failure: StepFailure) -> Result:
+    message = _masked(attempt, failure.message)
+    match failure:
+        case Transient(retry_after=after):
+            return FailedTransient(message=message, retry_after=None if after is None else after.total_seconds())
+        case Blocked(key=key, owner=owner, mend=mend):
+            return FailedBlocked(message=message, block=key, owner=owner, mend=mend)
+        case Terminal(field=field, mend=mend):
+            return FailedTerminal(message=message, field=field, mend=mend)
+        case _:
+            return FailedTerminal(message=message)
+
+
+def stopped(why: str) -> Result:
+    """The result of an attempt that we ended ourselves."""
+    return Stopped(message=why)
+
+
+def _masked(attempt: Attempt, text: str) -> str:
+    """A message may quote what it was given: no secret of this attempt leaves in it."""
+    for secret in attempt.known_secrets():
+        text = text.replace(secret, "•••")
+    return text

@@ -1,0 +1,191 @@
+"""The worker: claims what is due, runs it, and sleeps without cost when nothing is."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import structlog
+
+from twin.domain.errors import Unavailable
+from twin.domain.targets import Target
+from twin.engine.embedded.heartbeat import Heartbeat
+from twin.engine.embedded.limits import Limits
+from twin.engine.embedded.reaper import Reaper
+from twin.engine.execute import Executor
+from twin.ports.store import Claimed, Queue, Store
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+_LONGEST_SLEEP = 20.0
+"""Seconds after which a worker looks without a hint: another process may have made work, or hints got lost."""
+
+_TIMERS_AT_ONCE = 100
+
+_PATIENCE = 30.0
+"""Seconds that a task which must run alone waits for a busy worker before it claims nothing else."""
+
+
+class WorkerStore(Store, Queue):
+    """A store that is also a queue."""
+
+
+class Worker:
+    """One worker. `slots` bounds its running steps, `lease` is in seconds, `drain` the seconds that running steps get
+    after `stop`."""
+
+    def __init__(
+        self,
+        name: str,
+        store: WorkerStore,
+        executor: Executor,
+        *,
+        slots: int = 16,
+        lease: float = 15.0,
+        drain: float = 30.0,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._name = name
+        self._store = store
+        self._executor = executor
+        self._slots = slots
+        self._lease = lease
+        self._drain = drain
+        self._now = now
+        self._limits = Limits()
+        self._reaper = Reaper(store, executor, lease, name)
+        self._running: dict[asyncio.Task[None], Claimed] = {}
+        self._again = asyncio.Event()
+        self._passed_over: float | None = None
+        self._stopping = False
+
+    async def run(self) -> None:
+        """Work until `stop`, then let running steps finish."""
+        await self._store.register(self._name, socket.gethostname(), os.getpid())
+        heartbeat = Heartbeat(lambda: self._store.heartbeat(self._name), self._lease)
+        heartbeat.start()
+        log.info("worker ready", worker=self._name, slots=self._slots)
+        reaping = asyncio.create_task(self._reap_for_ever(), name="reaper")
+        try:
+            while not self._stopping:
+                await self._turn()
+        finally:
+            reaping.cancel()
+            await asyncio.gather(reaping, return_exceptions=True)
+            await self._drained()
+            await asyncio.to_thread(heartbeat.stop)
+            await self._leave()
+
+    def stop(self) -> None:
+        """Claim nothing more; `run` returns when what runs has ended."""
+        self._stopping = True
+        self._again.set()
+
+    async def _turn(self) -> None:
+        """Start all that is due and may start; then wait until there may be more."""
+        self._again.clear()
+        try:
+            timers = await self._fire()
+            targets = await self._store.transact(lambda tx: tx.targets())
+            claimed = await self._claim(targets)
+            if timers == _TIMERS_AT_ONCE or claimed:
+                return
+            pause = await self._pause(targets)
+        except Unavailable as refusal:
+            log.warning("the database refuses; trying again", problem=refusal.message)
+            pause = 1.0
+        await self._sleep(pause)
+
+    async def _fire(self) -> int:
+        due = await self._store.due_timers(_TIMERS_AT_ONCE)
+        for task in due:
+            await self._executor.timer(task)
+        return len(due)
+
+    async def _claim(self, targets: tuple[Target, ...]) -> int:
+        queues = await self._store.queues()
+        room = self._slots - len(self._running)
+        free = self._limits.free(targets, queues)
+        if room <= 0 or not free:
+            return 0
+        claimed = await self._store.claim(self._name, free, room) if not self._makes_room() else []
+        if not claimed and not self._running:
+            # What has killed workers runs alone, so that it can take nobody with it.
+            claimed = await self._store.claim(self._name, free, 1, alone=True)
+        self._passed_over = None if claimed else self._passed_over or time.monotonic()
+        for task in claimed:
+            self._start(task)
+        return len(claimed)
+
+    def _makes_room(self) -> bool:
+        """Whether due tasks were passed over for so long that what runs should end first, as they may have to run
+        alone."""
+        return (
+            bool(self._running) and self._passed_over is not None and time.monotonic() - self._passed_over > _PATIENCE
+        )
+
+    def _start(self, task: Claimed) -> None:
+        self._limits.started(task.queue)
+        running = asyncio.create_task(self._executor.step(task), name=task.key)
+        self._running[running] = task
+        running.add_done_callback(self._ended)
+
+    def _ended(self, running: asyncio.Task[None]) -> None:
+        task = self._running.pop(running)
+        self._limits.ended(task.queue)
+        self._again.set()
+        if not running.cancelled() and (error := running.exception()) is not None:
+            log.error("step did not come to its end", step=task.key, environment=task.entity, exc_info=error)
+
+    async def _pause(self, targets: tuple[Target, ...]) -> float:
+        """Seconds until something will be due or a rate limit lets go."""
+        due = await self._store.next_due()
+        pause = _LONGEST_SLEEP if due is None else (due - self._now()).total_seconds()
+        if pause <= 0:
+            # Due, and not claimed: limits hold it, or another worker has it. The end of a step wakes us before.
+            limited = self._limits.wait(targets)
+            pause = 1.0 if limited is None else min(1.0, limited)
+        return min(_LONGEST_SLEEP, max(0.005, pause))
+
+    async def _sleep(self, seconds: float) -> None:
+        if seconds <= 0 or self._again.is_set():
+            return
+        waits = {
+            asyncio.create_task(self._store.wait_for_work(seconds)),
+            asyncio.create_task(self._again.wait()),
+        }
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waits:
+                each.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+    async def _reap_for_ever(self) -> None:
+        while True:
+            try:
+                await self._reaper.reap()
+            except Unavailable as refusal:
+                log.warning("cannot look for dead workers", problem=refusal.message)
+            await asyncio.sleep(self._lease / 2)
+
+    async def _drained(self) -> None:
+        """Running steps get `drain` seconds; then they are stopped, and go on elsewhere at the same attempt."""
+        if not self._running:
+            return
+        log.info("draining", steps=len(self._running), seconds=self._drain)
+        _, left = await asyncio.wait(list(self._running), timeout=self._drain)
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left)
+
+    async def _leave(self) -> None:
+        try:
+            await self._store.bury(self._name)
+        except Unavailable as refusal:
+            log.warning("could not sign off", problem=refusal.message)

@@ -1,0 +1,229 @@
+"""Executing a task: commit the intent, call the provider outside of any transaction, commit the result.
+
+Shared by all engines. Between the two commits a crash leaves a running attempt that a reaper declares lost; the next
+one then looks before it acts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import structlog
+from msgspec.structs import replace
+
+from twin.domain.component_type import ComponentType
+from twin.domain.decider import Cause
+from twin.domain.environment import Environment
+from twin.domain.errors import Unavailable
+from twin.domain.events import StepStarted, StepSucceeded
+from twin.domain.identity import TWIN, Actor, Placement
+from twin.domain.steps import (
+    EndStep,
+    FireTimer,
+    LiftBlock,
+    LoseStep,
+    Result,
+    StartStep,
+    StepKey,
+    Succeeded,
+)
+from twin.domain.twin import ENVIRONMENT
+from twin.engine.attempts import Attempt, Values, granted_secrets, open_secrets
+from twin.engine.calls import call, stopped
+from twin.engine.placing import configured
+from twin.ports.changes import Changes
+from twin.ports.clock import Clock
+from twin.ports.store import Claimed, Store, Tx
+from twin.ports.targets import OpenTargets
+from twin.ports.vault import Vault
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+_WATCH = 5.0
+"""Seconds between looks at whether a running step is still wanted, should a hint be missed."""
+
+
+class Executor:
+    """Executes tasks for one worker."""
+
+    def __init__(
+        self,
+        *,
+        worker: str,
+        store: Store,
+        types: Mapping[str, ComponentType],
+        targets: OpenTargets,
+        vault: Vault,
+        changes: Changes,
+        clock: Clock,
+    ) -> None:
+        self._worker = worker
+        self._store = store
+        self._types = types
+        self._targets = targets
+        self._vault = vault
+        self._changes = changes
+        self._clock = clock
+
+    async def step(self, task: Claimed) -> None:
+        """Run the step of a claimed task to its result. Cancelling it ends the attempt as stopped."""
+        attempt = await self._store.transact(lambda tx: self._start(tx, task))
+        if attempt is None:
+            return
+        self._changes.notify(task.entity)
+        logger = log.bind(environment=task.entity, step=str(attempt.key), attempt=attempt.running.attempt)
+        logger.info("step started", target=attempt.running.target)
+        result, secrets = await self._call(attempt)
+        await self._report(attempt, result, secrets)
+        self._changes.notify(task.entity)
+        logger.info("step ended", result=type(result).__struct_config__.tag, message=getattr(result, "message", ""))
+
+    async def timer(self, task: Claimed) -> None:
+        """Deliver a timer or a resolved block."""
+        if task.kind == "block":
+            given: FireTimer | LiftBlock = LiftBlock(task.key)
+            cause = Cause(TWIN)
+        else:
+            given, cause = FireTimer(task.key), Cause(Actor("timer", task.key))
+        await self._store.transact(lambda tx: tx.transition(task.entity_kind, task.entity, given, cause))
+        self._changes.notify(task.entity)
+
+    async def lost(self, task: Claimed, *, proven_dead: bool) -> None:
+        """Declare the attempt of a dead worker lost, so that another goes on."""
+
+        def lose(tx: Tx) -> None:
+            if not tx.release(task, died=True):
+                return  # it came to an end after all, or somebody else has declared it lost
+            given = LoseStep(key=StepKey.parse(task.key), epoch=task.epoch, proven_dead=proven_dead)
+            tx.transition(task.entity_kind, task.entity, given, Cause(TWIN))
+
+        await self._store.transact(lose)
+        self._changes.notify(task.entity)
+        log.warning("step lost with its worker", environment=task.entity, step=task.key, proven_dead=proven_dead)
+
+    def _start(self, tx: Tx, task: Claimed) -> Attempt | None:
+        """The intent: committed before the call, and with it every secret that we mint for it."""
+        if not tx.holds(task, self._worker):
+            return None
+        key = StepKey.parse(task.key)
+        before: Environment = tx.state(task.entity_kind, task.entity)
+        target = next((each for each in tx.targets() if each.name == task.queue), None)
+        place = configured(target) if target is not None else Placement(task.queue, "not configured")
+        given = StartStep(key=key, epoch=task.epoch, worker=self._worker, placement=place)
+        done = tx.transition(task.entity_kind, task.entity, given, Cause(TWIN))
+        if not any(isinstance(each.event, StepStarted) for each in done.events):
+            tx.release(task)
+            return None
+        env: Environment = done.after
+        running = env.running[task.key]
+        instance = env.instances.get(key.instance)
+        inputs = running.inputs if key.verb == "apply" else instance.inputs if instance is not None else {}
+        if key.verb == "apply":
+            self._mint(tx, env, key)
+        wanted = env.desired.components.get(key.component)
+        return Attempt(
+            task=task,
+            key=key,
+            running=running,
+            env=env,
+            unknown=task.key in before.deaths,
+            placement=instance.placement if instance is not None else env.placements.get(running.target),
+            configured=place,
+            secrets=open_secrets(tx, self._vault, env, key.instance) if instance is not None else {},
+            granted=granted_secrets(tx, self._vault, env, inputs),
+            bundle=wanted.bundle if wanted is not None else None,
+        )
+
+    def _mint(self, tx: Tx, env: Environment, key: StepKey) -> None:
+        type_ = self._types.get(env.desired.components[key.component].type)
+        present = tx.secrets(env.id, key.instance)
+        for name in type_.minted if type_ is not None else ():
+            if name not in present:
+                sealed = self._vault.seal(env.id, key.instance, 1, name, self._vault.mint())
+                tx.put_secret(env.id, key.instance, 1, name, sealed)
+
+    async def _call(self, attempt: Attempt) -> tuple[Result, Values]:
+        """The call, ended early when the step is not wanted any more or the worker drains."""
+        work = asyncio.create_task(
+            call(attempt, self._targets.provider, self._read_bundle, self._clock.now()), name=str(attempt.key)
+        )
+        watch = asyncio.create_task(self._unwanted(attempt))
+        try:
+            await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                return await _ended(work, "cancelled")
+            return work.result()
+        except asyncio.CancelledError:
+            return await _ended(work, "the worker drains")
+        finally:
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
+
+    async def _unwanted(self, attempt: Attempt) -> None:
+        """Returns once the attempt is cancelled or another has taken its place."""
+        while True:
+            await self._changes.wait(attempt.task.entity, _WATCH)
+            try:
+                row = await self._store.entity(attempt.task.entity_kind, attempt.task.entity)
+            except Unavailable:
+                continue
+            running = row.state.running.get(attempt.task.key) if row is not None else None
+            if running is None or running.epoch != attempt.running.epoch or running.cancelled:
+                return
+
+    async def _read_bundle(self, digest: str) -> bytes:
+        content = await self._store.transact(lambda tx: tx.bundle(digest))
+        if content is None:
+            raise Unavailable(f"bundle {digest} is not in the store")
+        return content
+
+    async def _report(self, attempt: Attempt, result: Result, secrets: Values) -> None:
+        """Commit the result; while the database refuses, it is kept and tried again: the call was made."""
+        wait = 0.1
+        while True:
+            try:
+                await self._store.transact(lambda tx: self._end(tx, attempt, result, secrets))
+            except Unavailable as refusal:
+                log.warning("result waits for the database", step=str(attempt.key), problem=refusal.message)
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, 5.0)
+            else:
+                return
+
+    def _end(self, tx: Tx, attempt: Attempt, result: Result, secrets: Values) -> None:
+        kind, entity, key = ENVIRONMENT.kind, attempt.task.entity, attempt.key
+        version = 1
+        if isinstance(result, Succeeded) and key.verb == "apply":
+            version = self._credential_version(tx, attempt, secrets)
+            result = replace(result, credential_version=version)
+        given = EndStep(key=key, epoch=attempt.running.epoch, result=result)
+        done = tx.transition(kind, entity, given, Cause(TWIN))
+        if not any(isinstance(each.event, StepSucceeded) for each in done.events):
+            return
+        if key.verb == "apply":
+            tx.drop_secrets(entity, key.instance)
+            for name, value in secrets.items():
+                tx.put_secret(
+                    entity, key.instance, version, name, self._vault.seal(entity, key.instance, version, name, value)
+                )
+        elif key.verb == "remove":
+            tx.drop_secrets(entity, key.instance)
+
+    def _credential_version(self, tx: Tx, attempt: Attempt, secrets: Values) -> int:
+        """Raised when a secret has changed, so that what refers to it is applied anew."""
+        env: Environment = tx.state(ENVIRONMENT.kind, attempt.task.entity)
+        instance = env.instances.get(attempt.key.instance)
+        if instance is None or instance.digest is None:
+            return 1
+        kept = open_secrets(tx, self._vault, env, attempt.key.instance)
+        return instance.credential_version + (kept != secrets)
+
+
+async def _ended(work: asyncio.Task[tuple[Result, Values]], why: str) -> tuple[Result, Values]:
+    """Cancel the call and wait until it has ended: what it managed to finish counts."""
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+    if work.cancelled() or work.exception() is not None:
+        return stopped(why), {}
+    return work.result()
