@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from twin.domain import events as happened
 from twin.domain.decider import Context, backoff
-from twin.domain.environment import Environment
+from twin.domain.environment import Environment, Traits
 from twin.domain.identity import OperationId
 from twin.domain.operations import BlockRaised, Exists, FieldsAt, Gone, Operation
 from twin.domain.paths import component_of
@@ -26,6 +26,9 @@ from twin.domain.steps import (
     Succeeded,
     Swept,
 )
+
+_NO_TRAITS = Traits()
+"""Of a sweep, which is about no component."""
 
 MAX_DEATHS = 5
 """So many workers may die in a step before a human has to look."""
@@ -50,7 +53,7 @@ def start(env: Environment, given: StartStep, context: Context) -> Iterator[happ
         attempt=env.attempts.get(str(given.key), 0) + 1,
         worker=given.worker,
         at=context.now,
-        deadline=context.now + timedelta(seconds=traits.deadline if traits is not None else 120.0),
+        deadline=context.now + timedelta(seconds=given.deadline or (traits or _NO_TRAITS).deadline),
         uses=uses(env, given.key.component) if given.key.verb == "apply" else (),
         operations=tuple(o.id for o in env.operations.values() if _serves(o, given.key)),
     )

@@ -177,12 +177,14 @@ Result = Succeeded | Looked | Swept | FailedTransient | FailedBlocked | FailedTe
 
 
 class StartStep(Struct, frozen=True, kw_only=True):
-    """A worker that leases the step's task wants to call the provider now. No event follows if it may not."""
+    """A worker that leases the step's task wants to call the provider now. No event follows if it may not.
+    `deadline`, in seconds, is for this attempt instead of the type's."""
 
     key: StepKey
     epoch: int
     worker: str
     placement: Placement
+    deadline: float | None = None
 
 
 class EndStep(Struct, frozen=True, kw_only=True):

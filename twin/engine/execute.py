@@ -45,7 +45,7 @@ _WATCH = 5.0
 
 
 class Executor:
-    """Executes tasks for one worker."""
+    """Executes tasks for one worker. `deadline` bounds every attempt, in seconds, instead of its type's own."""
 
     def __init__(
         self,
@@ -57,6 +57,7 @@ class Executor:
         vault: Vault,
         changes: Changes,
         clock: Clock,
+        deadline: float | None = None,
     ) -> None:
         self._worker = worker
         self._store = store
@@ -65,6 +66,7 @@ class Executor:
         self._vault = vault
         self._changes = changes
         self._clock = clock
+        self._deadline = deadline
 
     async def step(self, task: Claimed) -> None:
         """Run the step of a claimed task to its result. Cancelling it ends the attempt as stopped."""
@@ -110,7 +112,7 @@ class Executor:
         before: Environment = tx.state(task.entity_kind, task.entity)
         target = next((each for each in tx.targets() if each.name == task.queue), None)
         place = configured(target) if target is not None else Placement(task.queue, "not configured")
-        given = StartStep(key=key, epoch=task.epoch, worker=self._worker, placement=place)
+        given = StartStep(key=key, epoch=task.epoch, worker=self._worker, placement=place, deadline=self._deadline)
         done = tx.transition(task.entity_kind, task.entity, given, Cause(TWIN))
         if not any(isinstance(each.event, StepStarted) for each in done.events):
             tx.release(task)

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Protocol
 
 import structlog
 
@@ -30,7 +31,7 @@ _PATIENCE = 30.0
 """Seconds that a task which must run alone waits for a busy worker before it claims nothing else."""
 
 
-class WorkerStore(Store, Queue):
+class WorkerStore(Store, Queue, Protocol):
     """A store that is also a queue."""
 
 

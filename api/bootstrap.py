@@ -1,0 +1,237 @@
+"""The composition root: the only place that binds ports to implementations."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import structlog
+import uvicorn
+from msgspec import Struct
+
+from api.clock import SystemClock
+from api.first_start import check_vault, ensure_targets, ensure_token, private_directory
+from api.services import Services
+from twin import logs
+from twin.domain.component_type import ComponentType
+from twin.domain.decider import Decider
+from twin.domain.errors import Unavailable
+from twin.domain.platform import PLATFORM
+from twin.domain.twin import ENVIRONMENT
+from twin.engine.embedded.names import new_name
+from twin.engine.embedded.worker import Worker
+from twin.engine.execute import Executor
+from twin.engine.opened import OpenedTargets
+from twin.ports.provider import ProviderKind
+from twin.service.blocks import Blocks
+from twin.service.changes import LocalChanges
+from twin.service.component_logs import ComponentLogs
+from twin.service.credentials import Revealing
+from twin.service.history import History
+from twin.service.principals import Tokens
+from twin.service.publishing import Blueprints
+from twin.service.target_registry import Targets
+from twin.service.twins import Twins
+from twin.settings import Settings
+from twin.store import SqlStore, open_store
+from twin.vault.aead import AeadVault
+from twin.vault.keys import load_keys
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+DECIDERS: Mapping[str, Decider[Any, Any, Any]] = {ENVIRONMENT.kind: ENVIRONMENT, PLATFORM.kind: PLATFORM}
+PROVIDERS = ("postgres", "redis", "nats", "process")
+
+
+def provider_kinds() -> dict[str, ProviderKind]:
+    """The providers whose libraries are installed, by name."""
+    kinds: dict[str, ProviderKind] = {}
+    for name in PROVIDERS:
+        try:
+            kinds[name] = importlib.import_module(f"providers.{name}").KIND
+        except ModuleNotFoundError as missing:
+            log.info("provider not available", provider=name, missing=missing.name)
+    return kinds
+
+
+class Bound(Struct, frozen=True, kw_only=True):
+    """Everything bound together, open."""
+
+    settings: Settings
+    kinds: dict[str, ProviderKind]
+    store: SqlStore
+    services: Services
+    worker: Worker
+
+
+@asynccontextmanager
+async def bound(settings: Settings, *, upgrade: bool | None = None) -> AsyncIterator[Bound]:
+    """Bind and open all; closed at the end. Raises `Invalid` or `Unavailable`, saying the mend, if it cannot be."""
+    private_directory(settings.data_dir)
+    vault = AeadVault(load_keys(settings.vault_key_file, settings.vault_key))
+    kinds = provider_kinds()
+    types = {type_.name: type_ for kind in kinds.values() for type_ in kind.types}
+    store = open_store(settings.database_url, deciders=DECIDERS, clock=SystemClock(), upgrade=upgrade)
+    try:
+        await check_vault(store, vault)
+        opened = OpenedTargets(store, vault, kinds)
+        try:
+            yield _bind(settings, kinds, types, store, vault, opened)
+        finally:
+            await opened.close()
+    finally:
+        await store.close()
+
+
+def _bind(
+    settings: Settings,
+    kinds: dict[str, ProviderKind],
+    types: Mapping[str, ComponentType],
+    store: SqlStore,
+    vault: AeadVault,
+    opened: OpenedTargets,
+) -> Bound:
+    clock, changes, name = SystemClock(), LocalChanges(), new_name()
+
+    async def ready() -> None:
+        await store.next_due()
+
+    services = Services(
+        twins=Twins(store, types, changes, clock),
+        history=History(store, changes),
+        blueprints=Blueprints(store, types, clock, max_bytes=settings.max_bundle_bytes),
+        targets=Targets(store, vault, kinds),
+        blocks=Blocks(store, changes),
+        revealing=Revealing(store, vault),
+        logs=ComponentLogs(store, opened),
+        tokens=Tokens(store),
+        types=types,
+        settings=settings,
+        clock=clock,
+        ready=ready,
+    )
+    executor = Executor(
+        worker=name,
+        store=store,
+        types=types,
+        targets=opened,
+        vault=vault,
+        changes=changes,
+        clock=clock,
+        deadline=settings.step_deadline,
+    )
+    worker = Worker(
+        name, store, executor, slots=settings.slots, lease=settings.lease, drain=settings.drain, now=clock.now
+    )
+    return Bound(settings=settings, kinds=kinds, store=store, services=services, worker=worker)
+
+
+def serve(settings: Settings, *, worker: bool = True) -> None:
+    """Serve the API, and work, until SIGTERM or SIGINT; then drain."""
+    logs.configure(settings.log_format, settings.log_level)
+    asyncio.run(_serve(settings, work=worker))
+
+
+async def _serve(settings: Settings, *, work: bool) -> None:
+    from api.http.app import create_app
+
+    async with bound(settings) as twin:
+        await ensure_token(twin.store, settings)
+        await ensure_targets(settings, twin.services.targets, twin.kinds, _say)
+        config = uvicorn.Config(
+            create_app(twin.services),
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=5,
+        )
+        server = _Server(config)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, server.leave)
+        working = asyncio.create_task(twin.worker.run(), name="worker") if work else None
+        try:
+            if working is None:
+                await server.serve()
+            else:
+                await _serve_while(server, working)
+        finally:
+            if working is not None:
+                twin.worker.stop()
+                await working
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn, but it says where it is, and leaves the signals to us: it would end the process before the drain."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """None."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and tell where."""
+        await super().startup(sockets)
+        if self.should_exit:
+            return
+        port = next((s.getsockname()[1] for each in self.servers for s in each.sockets), self.config.port)
+        _say(f"Twin is at http://{self.config.host}:{port}")
+
+    def leave(self) -> None:
+        """End; asked again, at once."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+async def _serve_while(server: uvicorn.Server, working: asyncio.Task[None]) -> None:
+    """Serve; a worker that ends by itself has failed, and then the service must not look alive."""
+    serving = asyncio.create_task(server.serve(), name="http")
+    await asyncio.wait({serving, working}, return_when=asyncio.FIRST_COMPLETED)
+    if not serving.done():
+        log.error("the worker has ended; stopping the service")
+        server.should_exit = True
+    await serving
+
+
+def worker(settings: Settings) -> None:
+    """Work, without an API, until SIGTERM or SIGINT; then drain. Needs PostgreSQL: SQLite serves one process."""
+    logs.configure(settings.log_format, settings.log_level)
+    if settings.database_url.startswith("sqlite"):
+        raise Unavailable(
+            "a worker of its own needs PostgreSQL: SQLite serves a single process, and `twin serve` works in it",
+            mend="Set TWIN_DATABASE_URL=postgresql://…, or run `twin serve` alone.",
+        )
+    asyncio.run(_work(settings))
+
+
+async def _work(settings: Settings) -> None:
+    async with bound(settings) as twin:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, twin.worker.stop)
+        _say("Twin worker is ready")
+        await twin.worker.run()
+
+
+def upgrade(settings: Settings) -> None:
+    """Bring the database's schema to this version's."""
+    logs.configure(settings.log_format, settings.log_level)
+    private_directory(settings.data_dir)
+
+    async def run() -> None:
+        await open_store(settings.database_url, deciders=DECIDERS, clock=SystemClock(), upgrade=True).close()
+
+    asyncio.run(run())
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

@@ -1,0 +1,147 @@
+"""What a start sets up if it is not there yet: the vault's canary, the admin's token, the targets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import structlog
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from api.clock import SystemClock
+from providers.local import LocalServers
+from twin.domain.errors import Invalid, Unavailable
+from twin.domain.platform import PLATFORM_ID
+from twin.domain.targets import Target
+from twin.ports.provider import ProviderKind
+from twin.ports.store import Store, StoredToken, Tx
+from twin.service.principals import Principal, Request, fresh_token, hash_of
+from twin.service.target_registry import Targets
+from twin.settings import Settings
+from twin.vault.aead import AeadVault
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+SYSTEM = Principal("twin", (("*", "admin"),))
+_CANARY = "vault"
+
+
+def private_directory(path: Path) -> None:
+    """The data folder, for its owner only."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+async def check_vault(store: Store, vault: AeadVault) -> None:
+    """Raise `Invalid` if the vault's key is not that of this database; on the first start, remember it."""
+
+    def check(tx: Tx) -> None:
+        kept = tx.secrets(PLATFORM_ID, _CANARY)
+        if kept:
+            vault.verify_check(kept["check"][1])
+        else:
+            tx.put_secret(PLATFORM_ID, _CANARY, 1, "check", vault.check_value())
+
+    await store.transact(check)
+
+
+async def ensure_token(store: Store, settings: Settings) -> bool:
+    """Have an admin's token in its file; True if it was made now. The database holds its hash alone."""
+    path = settings.token_file
+    fresh = not path.exists()
+    token = fresh_token() if fresh else path.read_text().strip()
+    stored = StoredToken(hash=hash_of(token), name="admin", roles=(("*", "admin"),), created_at=SystemClock().now())
+
+    def keep(tx: Tx) -> None:
+        if tx.token(stored.hash) is None:
+            tx.put_token(stored)
+
+    await store.transact(keep)
+    if fresh:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(token + "\n")
+    return fresh
+
+
+async def ensure_targets(
+    settings: Settings, targets: Targets, kinds: dict[str, ProviderKind], say: Callable[[str], None]
+) -> None:
+    """Targets of the settings file, and those of the embedded default with their servers running."""
+    request = Request(SYSTEM, "start-up")
+    if settings.targets_file is not None:
+        for target, credentials in read_targets(settings.targets_file):
+            await targets.put(target, credentials, request)
+    present = await targets.all(SYSTEM)
+    others = [view for view in present if not view.name.endswith("/local")]
+    if settings.local == "off" or (settings.local == "auto" and others):
+        return
+    if "process" in kinds:
+        config = {"directory": str(settings.process_dir)}
+        await targets.put(Target(name="process/local", provider="process", config=config), {}, request)
+    servers = LocalServers(settings.local_dir)
+    say("starting local PostgreSQL, Redis and NATS")
+    try:
+        await asyncio.to_thread(servers.start)
+    except (Unavailable, ImportError) as problem:
+        # The service is of use without them; what needs them waits and goes on once they are there.
+        log.error("local servers did not start", problem=str(problem), mend="twin doctor; twin local start")
+    for target, credentials in servers.targets():
+        if target.provider in kinds:
+            await targets.put(target, credentials, request)
+
+
+class _TargetEntry(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    config: dict[str, object] = {}
+    credentials: dict[str, str] = {}
+    projects: tuple[str, ...] = ()
+    tiers: tuple[str, ...] = ()
+    default: bool = True
+    concurrency: int = 4
+    rate: int = 0
+
+
+def read_targets(path: Path) -> list[tuple[Target, dict[str, str]]]:
+    """The targets of a YAML file: a list under `targets`. A credential `env:NAME` or `file:PATH` is read from there.
+
+    Raises `Invalid` naming the file, the place and the mend.
+    """
+    try:
+        plain = YAML(typ="safe").load(path.read_text())
+        entries = msgspec.convert((plain or {}).get("targets", []), list[_TargetEntry])
+    except OSError as error:
+        raise Invalid(f"{path} cannot be read: {error.strerror}", field="TWIN_TARGETS_FILE") from None
+    except (YAMLError, msgspec.ValidationError, AttributeError) as error:
+        raise Invalid(f"{path}: {error}", field="TWIN_TARGETS_FILE", mend="See docs/targets.md.") from None
+    return [(_target(entry), {k: _credential(v, path) for k, v in entry.credentials.items()}) for entry in entries]
+
+
+def _target(entry: _TargetEntry) -> Target:
+    return Target(
+        name=entry.name,
+        provider=entry.name.partition("/")[0],
+        config=dict(entry.config),
+        projects=entry.projects,
+        tiers=entry.tiers,
+        default=entry.default,
+        concurrency=entry.concurrency,
+        rate=entry.rate,
+    )
+
+
+def _credential(value: str, path: Path) -> str:
+    source, _, name = value.partition(":")
+    if source == "env":
+        if name not in os.environ:
+            raise Invalid(f"{path} names the variable {name}, which is not set", field=name, mend=f"export {name}=…")
+        return os.environ[name]
+    if source == "file":
+        try:
+            return Path(name).read_text().strip()
+        except OSError as error:
+            raise Invalid(f"{path} names {name}: {error.strerror}", field="TWIN_TARGETS_FILE") from None
+    return value
