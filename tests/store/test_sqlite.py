@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from twin.domain.errors import Invalid, Unavailable
-from twin.ports.store import EventFilter, Tx
+from twin.ports.store import EventFilter, Queue, Store, Tx
 from twin.store import SqlStore, open_store
 from twin.store.sqlite_writer import _raw  # the tests look at the statements it sends
 from twin.testing.conformance.store import BY_ANNA, DECIDERS, Database, StoppedClock, StoreConformance, log, send
@@ -58,6 +58,11 @@ def intruder(database: Database) -> Database:
 
 class TestSqlite(StoreConformance):
     """The default."""
+
+
+def as_ports(store: SqlStore) -> tuple[Store, Queue]:
+    """For the type checker: it is both."""
+    return store, store
 
 
 def raw(tx: Tx) -> sqlite3.Connection:
@@ -162,6 +167,9 @@ async def test_what_is_queued_at_closing_is_committed(path: Path, clock: Stopped
     await asyncio.gather(closing, *sent)
     with pytest.raises(Unavailable):
         await store.transact(lambda tx: None)
+    with pytest.raises(Unavailable):
+        await store.blocks()
+    await store.close()
     again = open_store(f"sqlite:///{path}", deciders=DECIDERS, clock=clock)
     assert len(await log(again)) == 3
     await again.close()
@@ -183,6 +191,13 @@ async def test_a_second_process_is_refused_and_told_who_has_it(store: SqlStore, 
     assert f"in use by process {os.getpid()}" in run.stdout, run.stderr
     with pytest.raises(Unavailable, match="in use"):
         open_store(argv[-1], deciders=DECIDERS, clock=StoppedClock())
+
+
+def test_a_path_that_we_may_not_write_is_unavailable(tmp_path: Path, clock: StoppedClock) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file" / "twin.db", tmp_path):
+        with pytest.raises(Unavailable, match="cannot be opened"):
+            open_store(f"sqlite:///{path}", deciders=DECIDERS, clock=clock)
 
 
 async def test_files_are_private(store: SqlStore, path: Path) -> None:

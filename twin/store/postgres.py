@@ -20,7 +20,7 @@ from twin.ports.clock import Clock
 from twin.store import migrations
 from twin.store.postgres_listener import CHANNEL, Listener
 from twin.store.tables import Xid8, events
-from twin.store.transact import Bell, RunAgain, Transaction, is_refusal, refusal
+from twin.store.transact import Bell, RunAgain, Transaction, in_thread, is_refusal, refusal
 
 T = TypeVar("T")
 
@@ -99,7 +99,7 @@ class PostgresDriver:
 
     async def write(self, fn: Callable[[Transaction], T]) -> T:
         """Run in a transaction, in a thread; again if it met another."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self.write_from_thread, fn)
+        return await in_thread(self._threads, self.write_from_thread, fn)
 
     def write_from_thread(self, fn: Callable[[Transaction], T]) -> T:
         """As `write`, in the caller's thread."""
@@ -141,7 +141,7 @@ class PostgresDriver:
 
     async def read(self, fn: Callable[[Connection], T]) -> T:
         """Run in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, fn)
+        return await in_thread(self._threads, self._read, fn)
 
     def _read(self, fn: Callable[[Connection], T]) -> T:
         for attempt in range(1, _ATTEMPTS + 1):

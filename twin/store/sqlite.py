@@ -23,7 +23,7 @@ from twin.store import migrations
 from twin.store.moments import to_micros
 from twin.store.sqlite_writer import Writer
 from twin.store.tables import events
-from twin.store.transact import Bell, Transaction, is_refusal, refusal
+from twin.store.transact import Bell, Transaction, in_thread, is_refusal, refusal
 
 T = TypeVar("T")
 
@@ -72,14 +72,7 @@ class SqliteDriver:
     def __init__(self, path: Path, clock: Clock, *, upgrade: bool) -> None:
         self._clock = clock
         self._bell = Bell()
-        self._lock = lock_file(path)
-        try:
-            _create_private(path)
-            engine = _engine(lambda: _connect(path))
-            prepare(engine, upgrade=upgrade)
-        except BaseException:
-            os.close(self._lock)
-            raise
+        self._lock, engine = _open_file(path, upgrade=upgrade)
         self._writer = Writer(engine, lambda connection: SqliteTransaction(connection, clock), self._bell.ring)
         self._read_engine = create_engine(
             "sqlite://",
@@ -105,7 +98,7 @@ class SqliteDriver:
 
     async def read(self, fn: Callable[[Connection], T]) -> T:
         """Run in a snapshot, in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, fn)
+        return await in_thread(self._readers, self._read, fn)
 
     def _read(self, fn: Callable[[Connection], T]) -> T:
         try:
@@ -143,14 +136,8 @@ class InlineDriver:
     def __init__(self, path: Path | None, clock: Clock, *, upgrade: bool) -> None:
         self._clock = clock
         self._bell = Bell()
-        self._lock = -1 if path is None else lock_file(path)
-        if path is None:
-            self._connection = _engine(_connect_memory).connect()
-        else:
-            _create_private(path)
-            engine = _engine(lambda: _connect(path))
-            prepare(engine, upgrade=upgrade)
-            self._connection = engine.connect()
+        self._lock, engine = (-1, _engine(_connect_memory)) if path is None else _open_file(path, upgrade=upgrade)
+        self._connection = engine.connect()
         self._raw: sqlite3.Connection = self._connection.connection.driver_connection  # type: ignore[assignment]
 
     def now(self, connection: Connection) -> int:
@@ -199,9 +186,29 @@ class InlineDriver:
             self._lock = -1
 
 
+def _open_file(path: Path, *, upgrade: bool) -> tuple[int, Engine]:
+    """Lock the file and bring it to its schema; the lock's descriptor, and an engine of writing connections."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = lock_file(path)
+    except OSError as error:
+        raise Unavailable(f"{path} cannot be opened: {error.strerror}.", mend="Choose a path we may write.") from error
+    engine = _engine(lambda: _connect(path))
+    try:
+        # Readable by its owner alone; SQLite gives its side files the same mode.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        prepare(engine, upgrade=upgrade)
+    except OSError as error:
+        os.close(lock)
+        raise Unavailable(f"{path} cannot be opened: {error.strerror}.", mend="Choose a path we may write.") from error
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock, engine
+
+
 def lock_file(path: Path) -> int:
     """Take the lock beside the database, which ends with the process; the descriptor that holds it."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -229,11 +236,6 @@ def prepare(engine: Engine, *, upgrade: bool) -> None:
                 migrations.check(connection)
     except DBAPIError as error:
         raise refusal(error) from error
-
-
-def _create_private(path: Path) -> None:
-    """Create the file readable by its owner alone; SQLite gives its side files the same mode."""
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
 
 
 def _connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:

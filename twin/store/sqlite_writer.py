@@ -162,7 +162,9 @@ class Writer:
                     raw.execute("ROLLBACK TO request")
                 raw.execute("RELEASE request")
             raw.execute("COMMIT")
-        except (sqlite3.Error, DBAPIError) as error:
+        except _Refused:
+            raise
+        except Exception as error:  # whatever it is: the thread must live, and every caller must hear of it
             raise _Refused(error) from error
         return woken
 

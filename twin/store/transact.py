@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import ColumnElement, Connection
@@ -12,6 +14,7 @@ from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError, InternalEr
 from twin.domain.errors import Unavailable
 from twin.ports.clock import Clock
 
+F = TypeVar("F")
 T = TypeVar("T")
 
 
@@ -85,7 +88,7 @@ class Bell:
         """Wake everybody who waits."""
         self._rung = True
         for loop, event in tuple(self._waiting):
-            if not loop.is_closed():
+            with suppress(RuntimeError):  # the loop was closed meanwhile
                 loop.call_soon_threadsafe(event.set)
 
     async def heard(self, timeout: float) -> None:
@@ -101,6 +104,15 @@ class Bell:
         finally:
             self._waiting.discard(waiter)
             self._rung = False
+
+
+async def in_thread(threads: ThreadPoolExecutor, call: Callable[[F], T], fn: F) -> T:
+    """Run `call(fn)` in one of the threads; raises `Unavailable` once they were shut down."""
+    try:
+        running = asyncio.get_running_loop().run_in_executor(threads, call, fn)
+    except RuntimeError as error:
+        raise Unavailable("The database is closed.") from error
+    return await running
 
 
 def is_refusal(error: DBAPIError) -> bool:

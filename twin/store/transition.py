@@ -115,9 +115,10 @@ def run(
         index = decider.index(new)
         epoch = max(index.epoch, 0 if before is None else before.epoch)
         after = Loaded(new, index, 0 if before is None else before.seq, b"" if before is None else before.head, epoch)
-        records = _chain(decider, entity, after, happened, cause, moment)
+        encoded = [decider.encode_event(event) for event in happened]
+        rows = _chain(decider, entity, after, happened, encoded, cause, moment)
         _reserve(tx, decider, entity, before, after, moment)
-        recorded = _append(tx, entity, happened, records, cause)
+        recorded = _append(tx, entity, happened, encoded, rows, cause)
         _project(tx, entity, recorded)
     if after is not None:
         epoch = tasks.align(tx, entity, decider.kind, specs, after.epoch)
@@ -128,15 +129,20 @@ def run(
 
 
 def _chain(
-    decider: Any, entity: str, after: Loaded, happened: Sequence[Any], cause: Cause, moment: int
+    decider: Any,
+    entity: str,
+    after: Loaded,
+    happened: Sequence[Any],
+    encoded: Sequence[bytes],
+    cause: Cause,
+    moment: int,
 ) -> list[dict[str, Any]]:
     """The rows of `events`; moves `after.seq` and `after.head` on."""
     at = from_micros(moment)
     after.head = after.head or chain.GENESIS
     rows = []
-    for event in happened:
+    for event, inner in zip(happened, encoded, strict=True):
         after.seq += 1
-        inner = decider.encode_event(event)
         envelope = chain.Envelope(
             entity=entity,
             kind=decider.kind,
@@ -219,7 +225,12 @@ def _saved(decider: Any, entity: str, after: Loaded, moment: int) -> dict[str, A
 
 
 def _append(
-    tx: Transaction, entity: str, happened: Sequence[Any], rows: Sequence[dict[str, Any]], cause: Cause
+    tx: Transaction,
+    entity: str,
+    happened: Sequence[Any],
+    encoded: Sequence[bytes],
+    rows: Sequence[dict[str, Any]],
+    cause: Cause,
 ) -> tuple[Recorded, ...]:
     return tuple(
         Recorded(
@@ -230,7 +241,7 @@ def _append(
             request_id=cause.request_id,
             type=row["type"],
             event=event,
-            body=row["body"],
+            body=inner,
             project=row["project"],
             name=row["name"],
             tier=row["tier"],
@@ -238,7 +249,7 @@ def _append(
             component=row["component"],
             cursor=to_cursor(EventPosition(xid, number, entity, row["seq"])),
         )
-        for event, row, (xid, number) in zip(happened, rows, tx.append(rows), strict=True)
+        for event, inner, row, (xid, number) in zip(happened, encoded, rows, tx.append(rows), strict=True)
     )
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from twin.domain.decider import AT_ONCE, Cause, TaskSpec
-from twin.domain.errors import Conflict, Invalid, Rejected
+from twin.domain.errors import Conflict, Invalid, Rejected, Unavailable
 from twin.domain.identity import Actor
 from twin.domain.targets import Target
 from twin.ports.store import (
@@ -186,6 +186,12 @@ class StoreConformance:
         assert row is not None
         assert row.updated_at.year == 3000
 
+    async def test_what_a_newer_version_has_written_is_left_alone(self, store: SqlStore, database: Database) -> None:
+        await send(store, "c1", Open("shop", "one"))
+        database("UPDATE entities SET schema_v = 99")
+        with pytest.raises(Unavailable, match="newer version"):
+            await send(store, "c1", Add(1))
+
     # --- operations
 
     async def test_operations_are_kept_from_accepted_to_ended(self, store: SqlStore) -> None:
@@ -261,6 +267,7 @@ class StoreConformance:
         (opened, _, last) = await send(store, "c1", Open("shop", "one"), Add(1), Add(2))
         for wanted in (EventFilter(), EventFilter(entity="c1")):
             page = await store.events(wanted, after=opened.events[0].cursor)
+            assert page.items[-1:] == last.events, "a transition gives them as the log does"
             assert [event.seq for event in page.items] == [2, 3]
             assert page.next == last.events[0].cursor, "given on the last page, so that a follower can go on"
             assert (await store.events(wanted, after=page.next)).items == ()
