@@ -11,7 +11,7 @@ from sqlalchemy import URL, make_url
 
 from providers.local import LocalServers
 from twin.store.postgres import prepare
-from twin.testing.conformance.store import StoppedClock
+from twin.testing.conformance.store_setting import StoppedClock
 
 _numbers = count(1)
 

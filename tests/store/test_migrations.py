@@ -14,7 +14,7 @@ from sqlalchemy.pool import NullPool
 from twin.domain.errors import Unavailable
 from twin.store import migrations, open_store
 from twin.store.tables import metadata
-from twin.testing.conformance.store import DECIDERS, StoppedClock
+from twin.testing.conformance.store_setting import DECIDERS, StoppedClock
 
 from_nothing = pytest.mark.parametrize("again", [False, True], ids=["once", "twice"])
 

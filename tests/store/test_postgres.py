@@ -13,7 +13,8 @@ import pytest
 from twin.domain.errors import Unavailable
 from twin.ports.store import EventFilter, Tx
 from twin.store import SqlStore, open_store
-from twin.testing.conformance.store import BY_ANNA, DECIDERS, Database, StoppedClock, StoreConformance, log, send
+from twin.testing.conformance.store import StoreConformance
+from twin.testing.conformance.store_setting import BY_ANNA, DECIDERS, Database, StoppedClock, log, send
 from twin.testing.counter import KIND, Add, Open, Plan, step
 
 

@@ -18,7 +18,8 @@ from twin.domain.errors import Invalid, Unavailable
 from twin.ports.store import EventFilter, Queue, Store, Tx
 from twin.store import SqlStore, open_store
 from twin.store.sqlite_writer import _raw  # the tests look at the statements it sends
-from twin.testing.conformance.store import BY_ANNA, DECIDERS, Database, StoppedClock, StoreConformance, log, send
+from twin.testing.conformance.store import StoreConformance
+from twin.testing.conformance.store_setting import BY_ANNA, DECIDERS, Database, StoppedClock, log, send
 from twin.testing.counter import KIND, Add, Open
 
 
@@ -180,7 +181,7 @@ async def test_a_second_process_is_refused_and_told_who_has_it(store: SqlStore, 
         "import sys\n"
         "from twin.store import open_store\n"
         "from twin.domain.errors import Unavailable\n"
-        "from twin.testing.conformance.store import DECIDERS, StoppedClock\n"
+        "from twin.testing.conformance.store_setting import DECIDERS, StoppedClock\n"
         "try:\n"
         "    open_store(sys.argv[1], deciders=DECIDERS, clock=StoppedClock())\n"
         "except Unavailable as refused:\n"
