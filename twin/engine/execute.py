@@ -7,7 +7,8 @@ one then looks before it acts.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import structlog
 from msgspec.structs import replace
@@ -34,11 +35,16 @@ from twin.engine.calls import call, stopped
 from twin.engine.placing import configured
 from twin.ports.changes import Changes
 from twin.ports.clock import Clock
-from twin.ports.store import Claimed, Store, Tx
+from twin.ports.store import Claimed, Tx, WorkerStore
 from twin.ports.targets import OpenTargets
 from twin.ports.vault import Vault
 
+T = TypeVar("T")
+
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+_PUT_OFF = 30.0
+"""Seconds until a task that this version does not understand is offered again."""
 
 _WATCH = 5.0
 """Seconds between looks at whether a running step is still wanted, should a hint be missed."""
@@ -51,7 +57,7 @@ class Executor:
         self,
         *,
         worker: str,
-        store: Store,
+        store: WorkerStore,
         types: Mapping[str, ComponentType],
         targets: OpenTargets,
         vault: Vault,
@@ -70,7 +76,13 @@ class Executor:
 
     async def step(self, task: Claimed) -> None:
         """Run the step of a claimed task to its result. Cancelling it ends the attempt as stopped."""
-        attempt = await self._store.transact(lambda tx: self._start(tx, task))
+        try:
+            attempt = await self._persist(lambda tx: self._start(tx, task), task.key)
+        except Unavailable as refusal:
+            # Written by a newer version of the twin: its workers will understand it.
+            log.warning("step put off", environment=task.entity, step=task.key, problem=refusal.message)
+            await self._store.put_off(task, _PUT_OFF)
+            return
         if attempt is None:
             return
         self._changes.notify(task.entity)
@@ -181,17 +193,22 @@ class Executor:
         return content
 
     async def _report(self, attempt: Attempt, result: Result, secrets: Values) -> None:
-        """Commit the result; while the database refuses, it is kept and tried again: the call was made."""
+        """Commit the result."""
+        await self._persist(lambda tx: self._end(tx, attempt, result, secrets), attempt.task.key)
+
+    async def _persist(self, fn: Callable[[Tx], T], step: str) -> T:
+        """Commit; while the database refuses, wait for it: a leased task is not dropped, and a call that was made is
+        not forgotten."""
         wait = 0.1
         while True:
             try:
-                await self._store.transact(lambda tx: self._end(tx, attempt, result, secrets))
+                return await self._store.transact(fn)
             except Unavailable as refusal:
-                log.warning("result waits for the database", step=str(attempt.key), problem=refusal.message)
+                if refusal.code == "newer_schema":
+                    raise
+                log.warning("step waits for the database", step=step, problem=refusal.message)
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, 5.0)
-            else:
-                return
 
     def _end(self, tx: Tx, attempt: Attempt, result: Result, secrets: Values) -> None:
         kind, entity, key = ENVIRONMENT.kind, attempt.task.entity, attempt.key

@@ -353,6 +353,10 @@ class Queue(Protocol):
         "timers". Tasks with two or more deaths only with `alone`, then only one."""
         ...
 
+    async def put_off(self, task: Claimed, seconds: float) -> None:
+        """End the task's lease without looking at its entity, and offer it again only after so many seconds."""
+        ...
+
     async def queues(self) -> Sequence[str]:
         """Queues that have a due task."""
         ...
@@ -376,3 +380,7 @@ class Queue(Protocol):
     async def wait_for_work(self, timeout: float) -> None:
         """Return when something may have become due or after `timeout` seconds: a hint."""
         ...
+
+
+class WorkerStore(Store, Queue, Protocol):
+    """A store that is also a queue: what workers need."""

@@ -130,6 +130,10 @@ class SqlStore:
         """Lease due steps."""
         return await self._driver.write(lambda tx: tasks.claim(tx, worker, free, limit, alone=alone))
 
+    async def put_off(self, task: Claimed, seconds: float) -> None:
+        """End the task's lease and offer it again only after so many seconds."""
+        await self._driver.write(lambda tx: tasks.put_off(tx, task, seconds))
+
     async def queues(self) -> Sequence[str]:
         """Queues that have a due step."""
         return await self._driver.read(lambda c: tasks.queues(c, self._driver.now(c)))

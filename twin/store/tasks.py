@@ -141,6 +141,7 @@ def _claimed(row: Any, epoch: int) -> Claimed:
 _under_epoch = _this_row & (tasks.c.lease_epoch == bindparam("epoch")) & tasks.c.lease_owner.is_not(None)
 _holder = select(tasks.c.lease_owner).where(_under_epoch)
 _release = update(tasks).where(_under_epoch).values(lease_owner=None, deaths=tasks.c.deaths + bindparam("died"))
+_put_off = update(tasks).where(_under_epoch).values(lease_owner=None, due_at=bindparam("new_due"))
 
 
 def holder(tx: Transaction, task: Claimed) -> str | None:
@@ -153,6 +154,12 @@ def release(tx: Transaction, task: Claimed, *, died: bool) -> bool:
     freed = tx.connection.execute(_release, {**_place(task), "died": int(died)}).rowcount > 0
     tx.woken |= freed
     return freed
+
+
+def put_off(tx: Transaction, task: Claimed, seconds: float) -> None:
+    """End the lease of this epoch and make the task due later."""
+    due = tx.now() + int(seconds * 1_000_000)
+    tx.connection.execute(_put_off, {**_place(task), "new_due": due})
 
 
 def _place(task: Claimed) -> dict[str, Any]:

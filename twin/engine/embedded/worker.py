@@ -8,7 +8,6 @@ import socket
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Protocol
 
 import structlog
 
@@ -18,7 +17,7 @@ from twin.engine.embedded.heartbeat import Heartbeat
 from twin.engine.embedded.limits import Limits
 from twin.engine.embedded.reaper import Reaper
 from twin.engine.execute import Executor
-from twin.ports.store import Claimed, Queue, Store
+from twin.ports.store import Claimed, WorkerStore
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -29,10 +28,6 @@ _TIMERS_AT_ONCE = 100
 
 _PATIENCE = 30.0
 """Seconds that a task which must run alone waits for a busy worker before it claims nothing else."""
-
-
-class WorkerStore(Store, Queue, Protocol):
-    """A store that is also a queue."""
 
 
 class Worker:

@@ -1,0 +1,147 @@
+"""A provider whose world is a dictionary: it does what is asked, fails as it is told, and can be held in the middle."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from twin.domain.component_type import ComponentType
+from twin.domain.identity import ComponentRef, EnvironmentId, Placement
+from twin.domain.targets import Target
+from twin.ports.provider import Applied, Observed, Provider, Resource, StepContext
+
+
+class Standing(Struct):
+    """One thing that stands in the simulated world."""
+
+    mark: str
+    component: str
+    inputs: dict[str, Any]
+    secrets: dict[str, str]
+    suspended: bool = False
+
+
+class SimulatedWorld:
+    """The world of all simulated targets, and the script of what goes wrong in it.
+
+    Steps are named `component.verb`, such as `db.apply`. `fail` queues errors for them, `hold` stops them in the
+    middle of their work until `let_go`; `calls` records what was done, in order.
+    """
+
+    def __init__(self) -> None:
+        self.standing: dict[str, Standing] = {}
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.identity = "server-1"
+        self._errors: dict[str, list[Exception]] = defaultdict(list)
+        self._gates: dict[str, asyncio.Event] = {}
+        self._held: Counter[str] = Counter()
+
+    def fail(self, step: str, *errors: Exception) -> None:
+        """The next attempts of a step end so."""
+        self._errors[step].extend(errors)
+
+    def hold(self, step: str) -> None:
+        """Attempts of a step stop after their effect and before their reply."""
+        self._gates[step] = asyncio.Event()
+
+    def let_go(self, step: str) -> None:
+        """Held attempts go on."""
+        self._held.pop(step, None)
+        self._gates.pop(step).set()
+
+    @property
+    def held(self) -> int:
+        """How many attempts are held now."""
+        return self._held.total()
+
+    def applies(self, component: str) -> list[dict[str, Any]]:
+        """The inputs of each apply of a component that had an effect."""
+        return [inputs for step, inputs in self.calls if step == f"{component}.apply"]
+
+    async def happen(self, ref: ComponentRef, verb: str, inputs: Mapping[str, Any]) -> None:
+        """The script's part in a call."""
+        step = f"{ref.component}.{verb}"
+        if self._errors[step]:
+            raise self._errors[step].pop(0)
+        self.calls.append((step, dict(inputs)))
+
+    async def wait_at_gate(self, ref: ComponentRef, verb: str) -> None:
+        """Where a held step stops."""
+        step = f"{ref.component}.{verb}"
+        if (gate := self._gates.get(step)) is not None:
+            self._held[step] += 1
+            try:
+                await gate.wait()
+            except asyncio.CancelledError:
+                self._held[step] -= 1
+                raise
+
+
+class SimulatedProvider:
+    """See `twin.ports.provider.Provider` and `Suspends`."""
+
+    def __init__(self, world: SimulatedWorld, target: Target) -> None:
+        self._world = world
+        self._target = target
+
+    async def identify(self) -> Placement:
+        """The simulated server."""
+        return Placement(self._target.name, "simulated:1", self._world.identity)
+
+    async def observe(self, ref: ComponentRef, inputs: Mapping[str, Any]) -> Observed | None:
+        """What stands, compared with the inputs."""
+        await self._world.happen(ref, "observe", inputs)
+        found = self._world.standing.get(ref.name)
+        if found is None:
+            return None
+        drift = {k: f"{k} is {found.inputs.get(k)}, not {v}" for k, v in inputs.items() if found.inputs.get(k) != v}
+        return Observed(external_id=ref.name, drift=drift)
+
+    async def apply(self, ref: ComponentRef, step: StepContext) -> Applied:
+        """Create or update."""
+        await self._world.happen(ref, "apply", step.inputs)
+        secrets = {**step.secrets, "url": f"sim://{ref.name}:{step.secrets.get('password', 'none')}@host"}
+        self._world.standing[ref.name] = Standing(ref.mark, ref.component, dict(step.inputs), secrets)
+        await self._world.wait_at_gate(ref, "apply")
+        return Applied(external_id=ref.name, outputs={"host": "host", "url": f"http://{ref.name}"}, secrets=secrets)
+
+    async def remove(self, ref: ComponentRef, step: StepContext) -> None:
+        """Remove."""
+        await self._world.happen(ref, "remove", {})
+        self._world.standing.pop(ref.name, None)
+        await self._world.wait_at_gate(ref, "remove")
+
+    async def suspend(self, ref: ComponentRef, step: StepContext) -> None:
+        """Stop."""
+        await self._world.happen(ref, "suspend", {})
+        if (found := self._world.standing.get(ref.name)) is not None:
+            found.suspended = True
+
+    async def owned(self, environment: EnvironmentId) -> AsyncIterator[Resource]:
+        """By mark."""
+        for name, found in self._world.standing.items():
+            if found.mark.endswith(environment):
+                yield Resource(kind="thing", external_id=name)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class SimulatedKind:
+    """See `twin.ports.provider.ProviderKind`."""
+
+    def __init__(self, name: str, types: tuple[ComponentType, ...], world: SimulatedWorld) -> None:
+        self.name = name
+        self.types = types
+        self._world = world
+
+    def check(self, target: Target, credentials: Mapping[str, str]) -> None:
+        """Everything goes."""
+
+    def open(self, target: Target, credentials: Mapping[str, str]) -> Provider:
+        """A view of the world."""
+        return SimulatedProvider(self._world, target)
