@@ -1,0 +1,55 @@
+# `make help` tells what can be made. For GNU make 3.81 and newer, as root or as a user; needs Python 3.11 or newer.
+PY := .venv/bin/python
+STAMP := .venv/.installed
+
+# Cheap suites first, those with real servers last.
+FIRST := $(wildcard tests/domain tests/vault tests/service tests/testing tests/simulation)
+LAST := $(wildcard tests/providers tests/acceptance tests/benchmarks)
+SUITES := $(FIRST) $(wildcard tests/test_*.py) \
+	$(filter-out $(FIRST) $(LAST) tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/))) $(LAST)
+
+.DEFAULT_GOAL := help
+.PHONY: help run stop setup test lint types contracts check format lock clean
+
+help: ## what can be made
+	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-17s %s\n", $$1, $$2}'
+
+run: $(STAMP) ## start the service if it does not run, and have a living guestbook
+	@$(PY) tools/run.py start
+
+stop: $(STAMP) ## end the service that `make run` started, and its local servers; all data stay
+	@$(PY) tools/run.py stop
+
+setup: $(STAMP) ## only make .venv
+	@:
+
+$(STAMP): requirements.lock pyproject.toml tools/setup.sh
+	@sh tools/setup.sh
+	@touch $@
+
+test: $(STAMP) ## all tests, with real servers; ARGS="-k scale" narrows them
+	@$(PY) -m pytest $(SUITES) $(ARGS)
+
+lint: $(STAMP) ## ruff: rules and format
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+types: $(STAMP) ## mypy --strict
+	@$(PY) -m mypy
+
+contracts: $(STAMP) ## who may import whom
+	@.venv/bin/lint-imports
+
+check: lint types contracts ## lint, types and contracts
+
+format: $(STAMP) ## have ruff mend what it can
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+lock: ## pin anew what pyproject.toml asks for; UPGRADE=--upgrade takes newer versions. Needs uv
+	@uv pip compile --universal --all-extras --generate-hashes --no-header --no-emit-index-url --quiet $(UPGRADE) \
+		pyproject.toml --output-file requirements.lock
+
+clean: ## remove .venv, caches and builds; data in .twin stay
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	@find . -name __pycache__ -type d -not -path './.twin/*' -not -path './.git/*' -exec rm -rf {} +

@@ -1,0 +1,54 @@
+#!/bin/sh
+# Makes .venv with everything that requirements.lock pins, and the project itself. Called by make; a second call repairs.
+# PYTHON=… chooses the interpreter.
+set -eu
+cd "$(dirname "$0")/.."
+
+venv=.venv
+needs_apt="If this is Debian or Ubuntu: apt-get install python3-venv"
+
+suitable() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' >/dev/null 2>&1; }
+
+find_python() {
+    for each in ${PYTHON:-python3.13 python3.12 python3.11 python3 python}; do
+        if suitable "$each"; then
+            echo "$each"
+            return
+        fi
+    done
+    echo "Python 3.11 or newer is needed; looked for: ${PYTHON:-python3.13, python3.12, python3.11, python3, python}." >&2
+    echo "If this is Debian or Ubuntu: apt-get install python3 python3-venv. Elsewhere: PYTHON=/path/to/python3 make run" >&2
+    return 1
+}
+
+# A venv whose interpreter has gone (the project was moved, Python was upgraded) is made anew.
+if [ -e "$venv" ] && ! suitable "$venv/bin/python"; then
+    rm -rf "$venv"
+fi
+if [ ! -e "$venv" ]; then
+    python=$(find_python)
+    echo "making $venv with $("$python" --version)"
+    if ! "$python" -m venv "$venv" >/dev/null 2>&1; then
+        # Debian's Python without python3-venv has no ensurepip; a pip outside of the venv can do its work.
+        rm -rf "$venv"
+        if ! "$python" -m pip --version >/dev/null 2>&1 || ! "$python" -m venv --without-pip "$venv"; then
+            rm -rf "$venv"
+            echo "$python cannot make a virtual environment: it has neither ensurepip nor pip. $needs_apt" >&2
+            exit 1
+        fi
+    fi
+fi
+
+if "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+    pip="$venv/bin/python -m pip"
+else
+    outside=$(find_python)
+    pip="$outside -m pip --python $venv/bin/python"
+fi
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+
+# Wheels only, each with its hash: nothing is built, and nothing comes that the lock does not name.
+echo "installing what requirements.lock pins"
+$pip install --quiet --require-hashes --only-binary :all: --requirement requirements.lock
+# The lock has the build backend as well, so this needs no network.
+$pip install --quiet --no-deps --no-build-isolation --no-index --editable .
