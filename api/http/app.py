@@ -1,0 +1,86 @@
+"""The HTTP application: every resource, and what holds for all of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Litestar, Router
+from litestar.di import Provide
+from litestar.middleware import DefineMiddleware
+
+from api.http.audit import AuditController
+from api.http.authentication import BearerAuthentication
+from api.http.blocks import BlockController
+from api.http.blueprints import BlueprintController
+from api.http.bodies import MOST_BYTES
+from api.http.credentials import reveal_credentials
+from api.http.document import openapi_config
+from api.http.environments import EnvironmentController, ProjectController
+from api.http.events import EventController
+from api.http.health import healthy, ready
+from api.http.logs import read_logs
+from api.http.operations import get_operation
+from api.http.parameters import asked, expected_version, keyed, refuse_unknown
+from api.http.problems import HANDLERS
+from api.http.signals import send_signal
+from api.http.streams import Stopping
+from api.http.targets import TargetController
+from api.http.tokens import create_token, who_am_i
+from api.http.tracing import Tracing
+from api.http.types import list_types
+from api.services import Services
+
+_PACKING = 1024 * 1024
+"""Bytes that packing may add to a folder that does not compress."""
+
+ROUTES: list[Any] = [
+    AuditController,
+    BlockController,
+    EnvironmentController,
+    EventController,
+    ProjectController,
+    TargetController,
+    create_token,
+    get_operation,
+    healthy,
+    list_types,
+    read_logs,
+    ready,
+    reveal_credentials,
+    send_signal,
+    who_am_i,
+]
+
+
+def create_app(services: Services, stopping: Stopping | None = None) -> Litestar:
+    """The application over these use cases. It opens and closes nothing: that is its caller's.
+
+    Call `stop` of `stopping` when the service begins to stop (a server waits for its streams before it shuts the
+    application down, and they would last for ever). Logs go where `twin.logs` was told to send them.
+    """
+    stopping = stopping or Stopping()
+    bundles = Router("/", route_handlers=[BlueprintController])
+    bundles.request_max_body_size = services.settings.max_bundle_bytes + _PACKING
+
+    async def stop() -> None:
+        stopping.stop()
+
+    app = Litestar(
+        route_handlers=[*ROUTES, bundles],
+        dependencies={
+            "services": Provide(lambda: services, sync_to_thread=False),
+            "stopping": Provide(lambda: stopping, sync_to_thread=False),
+            "asked": Provide(asked, sync_to_thread=False),
+            "keyed": Provide(keyed, sync_to_thread=False),
+            "expected_version": Provide(expected_version, sync_to_thread=False),
+        },
+        middleware=[DefineMiddleware(BearerAuthentication, tokens=services.tokens)],
+        guards=[refuse_unknown],
+        exception_handlers=HANDLERS,
+        openapi_config=openapi_config(),
+        request_max_body_size=MOST_BYTES,
+        logging_config=None,
+        on_shutdown=[stop],
+    )
+    app.asgi_handler = Tracing(app.asgi_handler, services.clock)
+    return app

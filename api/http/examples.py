@@ -1,0 +1,206 @@
+"""Examples of the OpenAPI document: one story, of a guestbook in project shop."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from twin.domain.component_type import ComponentType
+from twin.domain.identity import Actor
+from twin.ports.provider import LogLine
+from twin.ports.store import Verification
+from twin.service.views import (
+    Accepted,
+    BlockView,
+    BlueprintView,
+    ComponentView,
+    Credentials,
+    EnvironmentSummary,
+    EnvironmentView,
+    EventView,
+    Explanation,
+    OperationView,
+    PlanView,
+    StepView,
+    TargetView,
+)
+
+_ID = "env_01JZX4T2M8Q3V5W7Y9A1B3C5D7"
+_OPERATION = "op_01JZX4T2M8Q3V5W7Y9A1B3C5D8"
+_REQUEST = "req_01JZX4T2M8Q3V5W7Y9A1B3C5D9"
+_DIGEST = "9b74c9897bac770ffc029102a200c5de45b98b8f1a5c0a8a6e9dc7c0ab47e8f1"
+_AT = datetime(2026, 1, 5, 9, tzinfo=UTC)
+_CI = Actor("token", "ci")
+
+NEW_ENVIRONMENT: dict[str, Any] = {
+    "name": "dev",
+    "tier": "dev",
+    "blueprint": "guestbook@1.0.0",
+    "inputs": {"replicas": 2},
+    "labels": {"team": "payments"},
+    "ttl": "24h",
+}
+SIGNALS: dict[str, Any] = {
+    "scale": {"signal": "scale", "component": "app", "replicas": 3},
+    "update": {"signal": "update", "blueprint": "guestbook@1.1.0", "inputs": {"greeting": "hi"}},
+    "add_component": {"signal": "add_component", "component": "files", "type": "postgres.database"},
+    "remove_component": {"signal": "remove_component", "component": "files"},
+    "suspend": {"signal": "suspend"},
+    "resume": {"signal": "resume"},
+    "extend": {"signal": "extend", "ttl": "7d"},
+    "protect": {"signal": "protect"},
+    "unprotect": {"signal": "unprotect"},
+    "retry": {"signal": "retry", "component": "db"},
+    "cancel": {"signal": "cancel", "operation": _OPERATION},
+    "detect_drift": {"signal": "detect_drift"},
+    "destroy": {"signal": "destroy", "expect_plan": _DIGEST},
+    "abandon": {"signal": "abandon", "component": "db", "reason": "the server burnt down"},
+}
+NEW_TARGET: dict[str, Any] = {
+    "name": "postgres/eu-prod",
+    "provider": "postgres",
+    "config": {"host": "db.example.com", "port": 5432, "user": "twin", "database": "postgres"},
+    "credentials": {"password": "…"},
+    "tiers": ["prod"],
+}
+
+PLAN = PlanView(
+    digest=_DIGEST,
+    steps=(
+        StepView(
+            key=f"db@1:apply:{_DIGEST}",
+            component="db",
+            verb="apply",
+            target="postgres/local",
+            why="is not there yet",
+            state="ready",
+        ),
+    ),
+    operation=None,
+)
+OPERATION = OperationView(
+    id=_OPERATION,
+    environment=_ID,
+    signal="scale",
+    arguments={"component": "app", "to": {"replicas": 3}},
+    status="running",
+    by=_CI,
+    accepted_at=_AT,
+    request_id=_REQUEST,
+)
+ACCEPTED = Accepted(operation=OPERATION, environment_id=_ID, project="shop", name="dev")
+ENVIRONMENT = EnvironmentView(
+    id=_ID,
+    project="shop",
+    name="dev",
+    tier="dev",
+    status="updating",
+    summary="updating: apply app",
+    version=17,
+    blueprint="guestbook@1.0.0",
+    inputs={"replicas": 1},
+    labels={"team": "payments"},
+    generation=2,
+    components=(
+        ComponentView(
+            name="db",
+            type="postgres.database",
+            target="postgres/local",
+            incarnation=1,
+            state="applied",
+            inputs={"connections": 20},
+            applied={"connections": 20},
+            external_id="tw_01jzx4t2m8q3v5w7y9a1b3c5d7_db_1",
+            applied_at=_AT,
+        ),
+    ),
+    plan=PLAN,
+    conditions=(),
+    operations=(OPERATION,),
+    created_at=_AT,
+    created_by=_CI,
+    url="http://127.0.0.1:43121",
+)
+SUMMARY = EnvironmentSummary(
+    id=_ID,
+    project="shop",
+    name="dev",
+    tier="dev",
+    status="updating",
+    summary="updating: apply app",
+    blueprint="guestbook@1.0.0",
+    labels={"team": "payments"},
+    created_at=_AT,
+    updated_at=_AT,
+    url="http://127.0.0.1:43121",
+)
+EVENT = EventView(
+    id="WyJlIiwwLDQyLCJlbnZfMDFKWlg0VDJNOFEzVjVXN1k5QTFCM0M1RDciLDE3XQ",
+    environment=_ID,
+    project="shop",
+    name="dev",
+    tier="dev",
+    seq=17,
+    at=_AT,
+    actor=_CI,
+    type="operation_accepted",
+    summary="scale accepted (component=app, to={'replicas': 3})",
+    request_id=_REQUEST,
+    operation_id=_OPERATION,
+)
+WHY = Explanation(
+    environment=_ID,
+    component="app",
+    incarnation=1,
+    external_id="tw_01jzx4t2m8q3v5w7y9a1b3c5d7_app_1",
+    last_step=EVENT,
+    operations=(OPERATION,),
+    events=(EVENT,),
+    summary=f"app: last apply at 2026-01-05 09:00:07 UTC because of scale by token:ci (request {_REQUEST})",
+)
+LOG_LINE = LogLine(source="app/1", text="listening on 43121", at=_AT)
+CREDENTIALS = Credentials(environment=_ID, component="app", variables={"DATABASE_URL": "postgresql://…"})
+BLOCK = BlockView(
+    key="postgres/local/createdb",
+    owner="platform",
+    message='role "twin" may not create databases (42501)',
+    mend="ALTER ROLE twin CREATEDB",
+    raised_at=_AT,
+    waiting=3,
+    environments=("shop/dev", "shop/pr-1", "shop/pr-2"),
+)
+BLUEPRINT = BlueprintView(
+    name="guestbook",
+    version="1.0.0",
+    description="A database, a cache, a queue and an app that uses them",
+    bundle=_DIGEST,
+    published_at=_AT,
+    published_by=_CI,
+    inputs={"properties": {"replicas": {"type": "integer", "minimum": 1, "maximum": 5, "default": 1}}},
+    components={"db": "postgres.database", "app": "process.service"},
+    document={"apiVersion": "twin/v1", "kind": "Blueprint", "metadata": {"name": "guestbook", "version": "1.0.0"}},
+)
+TARGET = TargetView(
+    name="postgres/eu-prod",
+    provider="postgres",
+    config={"host": "db.example.com", "port": 5432, "user": "twin", "database": "postgres"},
+    credentials=("password",),
+    projects=(),
+    tiers=("prod",),
+    default=True,
+    concurrency=4,
+    rate=0,
+)
+TYPE = ComponentType(
+    name="postgres.database",
+    provider="postgres",
+    schema={
+        "type": "object",
+        "properties": {"connections": {"type": "integer", "minimum": 1, "default": 20, "x-scalable": True}},
+    },
+    secrets=("url",),
+    outputs=("host",),
+    minted=("password",),
+    stateful=True,
+)
+VERIFICATION = Verification(entities=12, events=345, heads={_ID: _DIGEST})

@@ -1,0 +1,74 @@
+"""Tokens, and whom one stands for."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from litestar import Request, get, post
+from litestar.di import NamedDependency
+from msgspec import Meta, Struct
+
+from api.http.bodies import read_json
+from api.http.description import Body, described, json_answer
+from api.services import Services
+from twin.domain.durations import parse_duration
+from twin.domain.identity import NAME_PATTERN
+from twin.service.principals import Request as Asked
+
+Role = Literal["viewer", "developer", "operator", "auditor", "admin"]
+Where = Annotated[str, Meta(pattern=rf"{NAME_PATTERN}|^\*$")]
+
+
+class NewToken(Struct, frozen=True, kw_only=True):
+    """Who will use it, and what they may do: pairs of a project (`*` for all) and a role. `ttl` such as `24h`."""
+
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][-_.@A-Za-z0-9]{0,99}$")]
+    roles: tuple[tuple[Where, Role], ...]
+    ttl: str | float | None = None
+
+
+class CreatedToken(Struct, frozen=True, kw_only=True):
+    """The token, shown only here."""
+
+    token: str
+    name: str
+    roles: tuple[tuple[str, str], ...]
+    expires_at: datetime | None = None
+
+
+class Me(Struct, frozen=True):
+    """Who a token stands for."""
+
+    name: str
+    roles: tuple[tuple[str, str], ...]
+
+
+_ROLES = (("shop", "developer"),)
+_CREATED = CreatedToken(token="twin_…", name="ci", roles=_ROLES)  # noqa: S106 - no token
+
+
+@post(
+    "/v1/tokens",
+    status_code=201,
+    tags=["tokens"],
+    opt=described(
+        {201: json_answer("The token; it cannot be shown again", CreatedToken, _CREATED)},
+        body=Body(type=NewToken, examples={"for CI": {"name": "ci", "roles": [["shop", "developer"]], "ttl": "30d"}}),
+    ),
+)
+async def create_token(
+    request: Request[Any, Any, Any], services: NamedDependency[Services], asked: NamedDependency[Asked]
+) -> CreatedToken:
+    """Make a token. Needs admin."""
+    wanted = await read_json(request, NewToken)
+    now = services.clock.now()
+    expires_at = None if wanted.ttl is None else now + timedelta(seconds=parse_duration(wanted.ttl, "ttl"))
+    token = await services.tokens.create(wanted.name, wanted.roles, asked, now=now, expires_at=expires_at)
+    return CreatedToken(token=token, name=wanted.name, roles=wanted.roles, expires_at=expires_at)
+
+
+@get("/v1/me", tags=["tokens"], opt=described({200: json_answer("You", Me, Me("ci", _ROLES))}))
+async def who_am_i(asked: NamedDependency[Asked]) -> Me:
+    """Who the token of this request stands for."""
+    return Me(asked.by.name, asked.by.roles)
