@@ -6,7 +6,7 @@ again (after a serialisation failure or with another batch); its result counts o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
@@ -348,9 +348,22 @@ class Queue(Protocol):
         """Extend the worker's lease. Synchronous: called from its own thread, on a connection of its own."""
         ...
 
-    async def claim(self, worker: str, free: dict[str, int], limit: int, *, alone: bool = False) -> Sequence[Claimed]:
-        """Lease due tasks: of each queue named in `free` no more than its number, of others none; timers' queue is
-        "timers". Tasks with two or more deaths only with `alone`, then only one."""
+    async def claim(
+        self,
+        worker: str,
+        free: dict[str, int],
+        limit: int,
+        *,
+        ceilings: Mapping[str, int] | None = None,
+        alone: bool = False,
+    ) -> Sequence[Claimed]:
+        """Lease due steps: of each queue named in `free` no more than its number, of others none. `ceilings` bound
+        how many of a queue are leased by all workers together. Steps with two or more deaths only with `alone`, then
+        only one."""
+        ...
+
+    async def loners_due(self) -> bool:
+        """Whether a step is due that only a claim with `alone` gives out."""
         ...
 
     async def put_off(self, task: Claimed, seconds: float) -> None:

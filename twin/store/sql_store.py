@@ -126,9 +126,21 @@ class SqlStore:
         """Extend the worker's lease; blocks its thread."""
         self._driver.write_from_thread(lambda tx: tasks.beat(tx, worker))
 
-    async def claim(self, worker: str, free: dict[str, int], limit: int, *, alone: bool = False) -> Sequence[Claimed]:
+    async def claim(
+        self,
+        worker: str,
+        free: dict[str, int],
+        limit: int,
+        *,
+        ceilings: Mapping[str, int] | None = None,
+        alone: bool = False,
+    ) -> Sequence[Claimed]:
         """Lease due steps."""
-        return await self._driver.write(lambda tx: tasks.claim(tx, worker, free, limit, alone=alone))
+        return await self._driver.write(lambda tx: tasks.claim(tx, worker, free, limit, ceilings or {}, alone=alone))
+
+    async def loners_due(self) -> bool:
+        """Whether a step is due that must run alone."""
+        return await self._driver.read(lambda c: tasks.loners_due(c, self._driver.now(c)))
 
     async def put_off(self, task: Claimed, seconds: float) -> None:
         """End the task's lease and offer it again only after so many seconds."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, case, delete, func, insert, select, text, update
 
 from twin.domain.decider import AT_ONCE, TaskSpec
 from twin.ports.store import Claimed
@@ -111,11 +111,24 @@ _pick_alone = _due_in_queue.where(tasks.c.deaths >= LONER_DEATHS)
 _lease = update(tasks).where(_this_row).values(lease_owner=bindparam("worker"), lease_epoch=tasks.c.lease_epoch + 1)
 
 
-def claim(tx: Transaction, worker: str, free: dict[str, int], limit: int, *, alone: bool) -> list[Claimed]:
-    """Lease due steps, of each queue no more than its free slots; with `alone` one that has killed its workers."""
+_leased = select(tasks.c.queue, func.count()).where(tasks.c.lease_owner.is_not(None)).group_by(tasks.c.queue)
+# Counting and leasing must be one: workers take turns on a queue that has a ceiling.
+_take_turns = text("SELECT pg_advisory_xact_lock(hashtextextended('twin.queue.' || :queue, 0))")
+
+
+def claim(
+    tx: Transaction, worker: str, free: dict[str, int], limit: int, ceilings: Mapping[str, int], *, alone: bool
+) -> list[Claimed]:
+    """Lease due steps, of each queue no more than its free slots and than its ceiling over all workers allows; with
+    `alone` one that has killed its workers."""
     pick, left = (_pick_alone, min(limit, 1)) if alone else (_pick, limit)
+    if tx.connection.dialect.name == "postgresql":
+        for queue in sorted(free.keys() & ceilings.keys()):
+            tx.connection.execute(_take_turns, {"queue": queue})
+    leased: dict[str, int] = {row[0]: row[1] for row in tx.connection.execute(_leased)} if ceilings else {}
     claimed: list[Claimed] = []
     for queue, slots in free.items():
+        slots = min(slots, ceilings[queue] - leased.get(queue, 0)) if queue in ceilings else slots
         if (most := min(slots, left - len(claimed))) <= 0:
             continue
         rows = tx.connection.execute(pick, {"now": tx.now(), "queue": queue, "most": most})
@@ -167,6 +180,7 @@ def _place(task: Claimed) -> dict[str, Any]:
 
 
 _due_queues = select(tasks.c.queue).where(_due & (tasks.c.kind == "step")).distinct()
+_loners = select(tasks.c.key).where(_due & (tasks.c.kind == "step") & (tasks.c.deaths >= LONER_DEATHS)).limit(1)
 _next_due = select(func.min(tasks.c.due_at)).where(_free)
 _due_timers = (
     select(*_fields)
@@ -179,6 +193,11 @@ _due_timers = (
 def queues(connection: Connection, now: int) -> list[str]:
     """Queues that have a due step."""
     return list(connection.execute(_due_queues, {"now": now}).scalars())
+
+
+def loners_due(connection: Connection, now: int) -> bool:
+    """Whether a step is due that must run alone."""
+    return connection.execute(_loners, {"now": now}).first() is not None
 
 
 def next_due(connection: Connection) -> int | None:

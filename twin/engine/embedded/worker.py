@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import structlog
@@ -14,7 +14,7 @@ import structlog
 from twin.domain.errors import Unavailable
 from twin.domain.targets import Target
 from twin.engine.embedded.heartbeat import Heartbeat
-from twin.engine.embedded.limits import Limits
+from twin.engine.embedded.rates import Rates
 from twin.engine.embedded.reaper import Reaper
 from twin.engine.execute import Executor
 from twin.ports.store import Claimed, WorkerStore
@@ -52,7 +52,7 @@ class Worker:
         self._lease = lease
         self._drain = drain
         self._now = now
-        self._limits = Limits()
+        self._rates = Rates()
         self._reaper = Reaper(store, executor, lease, name)
         self._running: dict[asyncio.Task[None], Claimed] = {}
         self._again = asyncio.Event()
@@ -105,34 +105,35 @@ class Worker:
     async def _claim(self, targets: tuple[Target, ...]) -> int:
         queues = await self._store.queues()
         room = self._slots - len(self._running)
-        free = self._limits.free(targets, queues)
+        free = self._rates.free(targets, queues, room)
+        ceilings = {target.name: target.concurrency for target in targets}
         if room <= 0 or not free:
             return 0
-        claimed = await self._store.claim(self._name, free, room) if not self._makes_room() else []
+        claimed: Sequence[Claimed] = ()
+        if not self._makes_room():
+            claimed = await self._store.claim(self._name, free, room, ceilings=ceilings)
         if not claimed and not self._running:
             # What has killed workers runs alone, so that it can take nobody with it.
-            claimed = await self._store.claim(self._name, free, 1, alone=True)
-        self._passed_over = None if claimed else self._passed_over or time.monotonic()
+            claimed = await self._store.claim(self._name, free, 1, ceilings=ceilings, alone=True)
+        passed_over = not claimed and await self._store.loners_due()
+        self._passed_over = self._passed_over or time.monotonic() if passed_over else None
         for task in claimed:
             self._start(task)
         return len(claimed)
 
     def _makes_room(self) -> bool:
-        """Whether due tasks were passed over for so long that what runs should end first, as they may have to run
-        alone."""
-        return (
-            bool(self._running) and self._passed_over is not None and time.monotonic() - self._passed_over > _PATIENCE
-        )
+        """Whether a task that must run alone has waited so long that what runs should end first."""
+        since = self._passed_over
+        return bool(self._running) and since is not None and time.monotonic() - since > _PATIENCE
 
     def _start(self, task: Claimed) -> None:
-        self._limits.started(task.queue)
+        self._rates.started(task.queue)
         running = asyncio.create_task(self._executor.step(task), name=task.key)
         self._running[running] = task
         running.add_done_callback(self._ended)
 
     def _ended(self, running: asyncio.Task[None]) -> None:
         task = self._running.pop(running)
-        self._limits.ended(task.queue)
         self._again.set()
         if not running.cancelled() and (error := running.exception()) is not None:
             log.error("step did not come to its end", step=task.key, environment=task.entity, exc_info=error)
@@ -143,7 +144,7 @@ class Worker:
         pause = _LONGEST_SLEEP if due is None else (due - self._now()).total_seconds()
         if pause <= 0:
             # Due, and not claimed: limits hold it, or another worker has it. The end of a step wakes us before.
-            limited = self._limits.wait(targets)
+            limited = self._rates.wait(targets)
             pause = 1.0 if limited is None else min(1.0, limited)
         return min(_LONGEST_SLEEP, max(0.005, pause))
 

@@ -57,6 +57,15 @@ class QueueConformance:
         rest = [(task.entity, task.key) for task in await store.claim("last", {"local": 99}, 99)]
         assert len(keys) + len(rest) == len({*keys, *rest}) == 30
 
+    async def test_a_ceiling_bounds_a_queue_over_all_workers(self, store: SqlStore) -> None:
+        await send(store, "c1", Open("shop", "one"), Plan(tuple(step(f"s{n}") for n in range(9))))
+        ceiling = {"local": 4}
+        claims = await asyncio.gather(*(store.claim(f"w{n}", {"local": 3}, 3, ceilings=ceiling) for n in range(6)))
+        claimed = [task for each in claims for task in each]
+        assert len(claimed) == 4, "however the workers race, no more are leased at once"
+        await store.put_off(claimed[0], 60)
+        assert len(await store.claim("last", {"local": 9}, 9, ceilings=ceiling)) == 1
+
     async def test_a_lease_is_held_under_its_epoch_until_the_step_is_due_again(self, store: SqlStore) -> None:
         await send(store, "c1", Open("shop", "one"), Plan((step("db"),)))
         (task,) = await store.claim("w1", {"local": 1}, 1)

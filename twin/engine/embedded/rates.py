@@ -1,0 +1,44 @@
+"""How many steps this worker may start on each target now, by the target's rate. Its concurrency, over all workers, is
+kept by the store where steps are claimed."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable
+
+from twin.domain.targets import Target
+
+_MINUTE = 60.0
+
+
+class Rates:
+    """Counts the starts of the last minute per target, in this worker: `rate` bounds each worker by itself."""
+
+    def __init__(self) -> None:
+        self._started: dict[str, deque[float]] = {}
+
+    def free(self, targets: Iterable[Target], queues: Iterable[str], most: int) -> dict[str, int]:
+        """Per queue with due work, how many steps may be started now, at most `most`."""
+        rates = {target.name: target.rate for target in targets if target.rate}
+        room = {queue: min(most, rates[queue] - self._recent(queue)) if queue in rates else most for queue in queues}
+        return {queue: slots for queue, slots in room.items() if slots > 0}
+
+    def wait(self, targets: Iterable[Target]) -> float | None:
+        """Seconds until a rate lets the next step start; None if none holds anything."""
+        waits = [
+            self._started[target.name][0] + _MINUTE - time.monotonic()
+            for target in targets
+            if target.rate and self._recent(target.name) >= target.rate
+        ]
+        return max(0.0, min(waits)) if waits else None
+
+    def started(self, queue: str) -> None:
+        """A step begins."""
+        self._started.setdefault(queue, deque()).append(time.monotonic())
+
+    def _recent(self, queue: str) -> int:
+        started = self._started.setdefault(queue, deque())
+        while started and started[0] <= time.monotonic() - _MINUTE:
+            started.popleft()
+        return len(started)
