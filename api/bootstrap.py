@@ -17,6 +17,8 @@ from msgspec import Struct
 
 from api.clock import SystemClock
 from api.first_start import check_vault, ensure_targets, ensure_token, private_directory
+from api.http.app import create_app
+from api.http.streams import Stopping
 from api.services import Services
 from twin import logs
 from twin.domain.component_type import ComponentType
@@ -139,13 +141,12 @@ def serve(settings: Settings, *, worker: bool = True) -> None:
 
 
 async def _serve(settings: Settings, *, work: bool) -> None:
-    from api.http.app import create_app
-
     async with bound(settings) as twin:
         await ensure_token(twin.store, settings)
         await ensure_targets(settings, twin.services.targets, twin.kinds, _say)
+        stopping = Stopping()
         config = uvicorn.Config(
-            create_app(twin.services),
+            create_app(twin.services, stopping),
             host=settings.host,
             port=settings.port,
             log_config=None,
@@ -153,7 +154,7 @@ async def _serve(settings: Settings, *, work: bool) -> None:
             server_header=False,
             timeout_graceful_shutdown=5,
         )
-        server = _Server(config)
+        server = _Server(config, stopping)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, server.leave)
@@ -173,8 +174,9 @@ class _Server(uvicorn.Server):
     """Uvicorn, but it says where it is, leaves the signals to us (it would end the process before the drain), and
     wakes once a second instead of ten times: a service that nobody talks to should cost next to nothing."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, stopping: Stopping) -> None:
         super().__init__(config)
+        self._stopping = stopping
         self._left = asyncio.Event()
 
     async def main_loop(self) -> None:
@@ -204,6 +206,7 @@ class _Server(uvicorn.Server):
         self.force_exit = self.should_exit
         self.should_exit = True
         self._left.set()
+        self._stopping.stop()
 
 
 async def _serve_while(server: _Server, working: asyncio.Task[None]) -> None:
