@@ -1,0 +1,110 @@
+"""What belongs to no environment: blueprints, targets, types, tokens, blocks; and credentials."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.api.http.world import BLOCK, GZIP, World, bundle
+
+
+async def publish(http: httpx.AsyncClient, folder: Path, version: str = "1.0.0", **changes: Any) -> httpx.Response:
+    return await http.post("/v1/blueprints", content=bundle(folder, version, **changes), headers=GZIP)
+
+
+async def test_a_version_is_published_once_and_never_changes(http: httpx.AsyncClient, tmp_path: Path) -> None:
+    first = await publish(http, tmp_path / "a")
+    assert (first.status_code, first.headers["Location"]) == (201, "/v1/blueprints/guestbook/1.0.0")
+    again = await publish(http, tmp_path / "b")
+    assert (again.status_code, again.headers["Location"]) == (200, "/v1/blueprints/guestbook/1.0.0")
+    other = await publish(http, tmp_path / "c", tiers={})
+    assert other.status_code == 409
+    assert (await http.get(first.headers["Location"])).json() == first.json()
+
+
+async def test_blueprints_are_found_by_name_and_version(http: httpx.AsyncClient, tmp_path: Path) -> None:
+    for version in ("1.0.0", "1.1.0"):
+        assert (await publish(http, tmp_path / version, version)).status_code == 201
+    assert (await http.get("/v1/blueprints/guestbook")).json()["version"] == "1.1.0"
+    versions = [each["version"] for each in (await http.get("/v1/blueprints?name=guestbook")).json()["items"]]
+    assert versions == ["1.1.0", "1.0.0"]
+    assert (await http.get("/v1/blueprints?name=other")).json()["items"] == []
+    missing = await http.get("/v1/blueprints/guestbok")
+    assert (missing.status_code, missing.json()["mend"]) == (404, "Did you mean 'guestbook'?")
+
+
+async def test_publishing_is_for_operators_and_says_what_is_wrong_where(
+    world: World, http: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    async with world.client("dev") as dev:
+        assert (await publish(dev, tmp_path / "a")).status_code == 403
+    wrong = await publish(http, tmp_path / "b", components={"db": {"type": "test.databse"}})
+    assert (wrong.status_code, wrong.json()["field"]) == (404, "components.db.type")
+
+
+async def test_targets_come_and_go_and_never_show_credentials(world: World, http: httpx.AsyncClient) -> None:
+    body = {"name": "data/eu", "provider": "data", "credentials": {"password": "hunter2"}, "tiers": ["prod"]}
+    made = await http.post("/v1/targets", json=body)
+    assert (made.status_code, made.json()["credentials"]) == (201, ["password"])
+    listed = await http.get("/v1/targets")
+    assert made.json() in listed.json()["items"]
+    assert "hunter2" not in made.text + listed.text + (await http.get("/v1/audit")).text
+    assert (await http.delete("/v1/targets/data/eu")).status_code == 204
+    assert (await http.delete("/v1/targets/data/eu")).status_code == 404
+    assert (await http.post("/v1/targets", json=body | {"credentials": {}})).status_code == 422
+    assert (await http.post("/v1/targets", json=body | {"name": "eu"})).json()["field"] == "name"
+    async with world.client("dev") as dev:
+        assert (await dev.post("/v1/targets", json=body)).status_code == 403
+
+
+async def test_types_show_their_schemas(http: httpx.AsyncClient) -> None:
+    types = {each["name"]: each for each in (await http.get("/v1/types")).json()["items"]}
+    assert types["test.service"]["schema"]["properties"]["replicas"]["x-scalable"] is True
+
+
+async def test_a_token_is_shown_once_and_works(world: World, http: httpx.AsyncClient) -> None:
+    body = {"name": "ci", "roles": [["shop", "developer"]], "ttl": "30d"}
+    made = await http.post("/v1/tokens", json=body)
+    assert made.status_code == 201
+    assert made.headers["Cache-Control"] == "no-store"
+    assert made.json()["expires_at"].endswith("Z")
+    headers = {"Authorization": f"Bearer {made.json()['token']}"}
+    me = (await http.get("/v1/me", headers=headers)).json()
+    assert me == {"name": "ci", "roles": [["shop", "developer"]]}
+    assert made.json()["token"] not in (await http.get("/v1/audit")).text
+    over = (await http.post("/v1/tokens", json=body | {"ttl": "0s"})).json()["token"]
+    assert (await http.get("/v1/me", headers={"Authorization": f"Bearer {over}"})).status_code == 401
+
+
+async def test_a_block_names_whom_it_stops_and_is_resolved_once(
+    world: World, http: httpx.AsyncClient, environment: str
+) -> None:
+    await world.block(environment)
+    (block,) = (await http.get("/v1/blocks")).json()["items"]
+    assert (block["key"], block["mend"], block["environments"]) == (BLOCK, "raise it", ["shop/dev"])
+    near = await http.post("/v1/blocks/resolutions", json={"key": "data/data-1/quotas"})
+    assert (near.status_code, near.json()["details"]["near"]) == (404, [BLOCK])
+    resolved = await http.post("/v1/blocks/resolutions", json={"key": BLOCK})
+    assert (resolved.status_code, resolved.json()) == (200, {"key": BLOCK, "woken": 1})
+    assert (await http.post("/v1/blocks/resolutions", json={"key": BLOCK})).status_code == 404
+    assert (await http.get("/v1/blocks")).json()["items"] == []
+    (kept,) = (await http.get("/v1/blocks", params={"all": "true"})).json()["items"]
+    assert kept["resolved_by"] == {"kind": "token", "name": "root"}
+
+
+async def test_credentials_are_revealed_and_that_is_recorded(
+    world: World, http: httpx.AsyncClient, environment: str
+) -> None:
+    path = f"/v1/environments/{environment}/credentials"
+    early = await http.post(path)
+    assert early.status_code == 409, "nothing stands yet"
+    await world.work(environment)
+    answer = await http.post(path, params={"component": "app"}, headers={"X-Request-Id": "who"})
+    assert answer.json()["variables"]["DATABASE_URL"] == "postgresql://u:hunter2@db"
+    assert answer.headers["Cache-Control"] == "no-store"
+    recorded = await http.get("/v1/audit", params={"correlation": "who"})
+    assert "credentials revealed" in recorded.text
+    assert "hunter2" not in (await http.get("/v1/audit")).text
+    assert (await http.post(path, params={"component": "nope"})).status_code == 404
