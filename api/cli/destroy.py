@@ -1,0 +1,103 @@
+"""`destroy`: shows what goes, asks for the name, follows until the certificate."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+import typer
+
+from api.cli.exits import Exit, WrongUsage
+from api.cli.output import Screen, clock
+from api.cli.plans import show_plan
+from api.cli.session import Detach, Env, ExpectPlan, Output, Session
+from api.cli.signals import PANEL
+from twin.domain.environment import Certificate
+from twin.service.views import Accepted, EnvironmentView, PlanView
+
+app = typer.Typer()
+
+
+@app.command("destroy", rich_help_panel=PANEL)
+def destroy(
+    context: typer.Context,
+    environment: Env,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    detach: Detach = False,
+    expect_plan: ExpectPlan = None,
+    output: Output = None,
+) -> None:
+    """Destroy an environment with its data, and prove that nothing is left."""
+    session = Session.of(context, output)
+    view = session.environment(environment)
+    name = f"{view.project}/{view.name}"
+    path = f"/v1/environments/{view.id}"
+    if view.certificate is not None and not session.dry_run:
+        _show(session, view)
+        return
+    answer = session.api.send(f"{path}/signals", {"signal": "destroy"}, {"dry_run": "true"}).body
+    if session.dry_run and session.screen.json:
+        session.screen.data(answer)
+        return
+    if session.dry_run or not yes:
+        show_plan(session.screen, session.api.decode(answer, PlanView), err=not session.dry_run)
+    if session.dry_run:
+        return
+    if not yes:
+        _ask(session.screen, name, view.name)
+    body = {"signal": "destroy"} | ({"expect_plan": expect_plan} if expect_plan is not None else {})
+    accepted = session.api.decode(session.api.send(f"{path}/signals", body).body, Accepted)
+    from api.cli.following import conclude, follow
+
+    if detach:
+        session.screen.note(f"destroy of {name} is accepted: {accepted.operation.id}")
+        if session.screen.json:
+            session.show(accepted)
+        return
+    operation = follow(session, accepted)
+    after = session.api.read(path, EnvironmentView)
+    if operation.status != "succeeded" and session.screen.json:
+        session.show(msgspec.structs.replace(accepted, operation=operation))
+    conclude(session, operation, name)
+    _show(session, after)
+
+
+def _ask(screen: Screen, name: str, short: str) -> None:
+    if not screen.live:
+        raise WrongUsage(
+            f"destroying {name} is not confirmed, and there is no terminal to ask at",
+            field="--yes",
+            mend=f"twin destroy {name} --yes",
+        )
+    answer = typer.prompt(f"\nThis destroys {name} with its data. Type its name to go on", err=True, default="")
+    if answer not in (name, short):
+        screen.note("Nothing was changed.")
+        raise typer.Exit(Exit.REFUSED)
+
+
+def _show(session: Session, view: EnvironmentView) -> None:
+    if session.screen.json:
+        session.show(view)
+    elif view.certificate is not None:
+        show_certificate(session.screen, f"{view.project}/{view.name}", view.certificate)
+
+
+def show_certificate(screen: Screen, name: str, certificate: Certificate) -> None:
+    """Each resource with the evidence of its absence."""
+    screen.text(f"Certificate of destruction of {name}, {clock(certificate.at)}", "bold")
+    gone = [proof for proof in certificate.resources if proof.abandoned is None]
+    if gone:
+        rows = [(proof.external_id or proof.instance, proof.type, proof.target, clock(proof.at)) for proof in gone]
+        screen.text()
+        screen.table(("REMOVED", "TYPE", "TARGET", "AT"), rows, indent=2)
+    if certificate.inventories:
+        rows = [
+            (each.placement.target, each.placement.endpoint, clock(each.at), "nothing left")
+            for each in certificate.inventories
+        ]
+        screen.text()
+        screen.table(("ASKED", "ENDPOINT", "AT", "FOUND"), rows, indent=2)
+    for proof in certificate.unproven:
+        screen.text(
+            f"\n  Unproven: {proof.external_id or proof.instance} at {proof.target}: {proof.abandoned}", "yellow"
+        )

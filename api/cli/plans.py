@@ -1,0 +1,45 @@
+"""A plan, shown: what is left to do, or would be."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from api.cli.output import Screen, status
+from api.cli.progress import component_of
+from twin.service.views import PlanView, StepView
+
+
+def show_plan(screen: Screen, plan: PlanView, *, err: bool = False, indent: int = 0, digest: bool = True) -> None:
+    """The steps in the order in which they may run, and the digest for --expect-plan."""
+    say = screen.note if err else screen.text
+    if not plan.steps:
+        say("Nothing to do.", "green")
+        return
+    rows = [(f"{step.verb} {step.component}", _place(step), _when(step), step.why) for step in _in_order(plan.steps)]
+    screen.table(("STEP", "TARGET", "WHEN", "WHY"), rows, indent=indent, err=err)
+    if digest:
+        say(f"\nDigest {plan.digest}", "dim")
+
+
+def _in_order(steps: tuple[StepView, ...]) -> list[StepView]:
+    """What can run first, first; else as they come."""
+    present = {step.key: step for step in steps}
+    depths: dict[str, int] = {}
+
+    def depth(key: str) -> int:
+        if key not in depths:
+            depths[key] = 0  # a cycle, which a plan never has, must not hang us
+            depths[key] = 1 + max((depth(each) for each in present[key].after if each in present), default=-1)
+        return depths[key]
+
+    return sorted(steps, key=lambda step: depth(step.key))
+
+
+def _place(step: StepView) -> str:
+    return "" if step.verb == "sweep" else step.target  # a sweep is of its target
+
+
+def _when(step: StepView) -> Text:
+    if step.state == "waiting" and step.after:
+        return Text(f"after {', '.join(dict.fromkeys(map(component_of, step.after)))}", style="dim")
+    return status("now" if step.state == "ready" else step.state)
