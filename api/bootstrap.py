@@ -104,20 +104,6 @@ def _bind(
     async def ready() -> None:
         await store.next_due()
 
-    services = Services(
-        twins=Twins(store, types, changes, clock),
-        history=History(store, changes),
-        blueprints=Blueprints(store, types, clock, max_bytes=settings.max_bundle_bytes),
-        targets=Targets(store, vault, kinds),
-        blocks=Blocks(store, changes),
-        revealing=Revealing(store, vault),
-        logs=ComponentLogs(store, opened),
-        tokens=Tokens(store),
-        types=types,
-        settings=settings,
-        clock=clock,
-        ready=ready,
-    )
     executor = Executor(
         worker=name,
         store=store,
@@ -130,6 +116,20 @@ def _bind(
     )
     worker = Worker(
         name, store, executor, slots=settings.slots, lease=settings.lease, drain=settings.drain, now=clock.now
+    )
+    services = Services(
+        twins=Twins(store, types, changes, clock, worker),
+        history=History(store, changes),
+        blueprints=Blueprints(store, types, clock, max_bytes=settings.max_bundle_bytes),
+        targets=Targets(store, vault, kinds),
+        blocks=Blocks(store, changes),
+        revealing=Revealing(store, vault),
+        logs=ComponentLogs(store, opened),
+        tokens=Tokens(store),
+        types=types,
+        settings=settings,
+        clock=clock,
+        ready=ready,
     )
     return Bound(settings=settings, kinds=kinds, store=store, services=services, worker=worker)
 

@@ -7,7 +7,7 @@ one then looks before it acts.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import structlog
@@ -73,25 +73,45 @@ class Executor:
         self._changes = changes
         self._clock = clock
         self._deadline = deadline
+        self.room: Callable[[], int] = lambda: 0
+        """How many steps may begin at once in the transaction that makes them due; set by an engine that can."""
 
-    async def step(self, task: Claimed) -> None:
-        """Run the step of a claimed task to its result. Cancelling it ends the attempt as stopped."""
+    async def step(self, task: Claimed) -> Sequence[Attempt]:
+        """Run the step of a claimed task to its result. Returns what its result let begin, as `run` does."""
         try:
             attempt = await self._persist(lambda tx: self._start(tx, task), task.key)
         except Unavailable as refusal:
             # Written by a newer version of the twin: its workers will understand it.
             log.warning("step put off", environment=task.entity, step=task.key, problem=refusal.message)
             await self._store.put_off(task, _PUT_OFF)
-            return
-        if attempt is None:
-            return
+            return ()
+        return () if attempt is None else await self.run(attempt)
+
+    async def run(self, attempt: Attempt) -> Sequence[Attempt]:
+        """Make the call of a begun attempt and commit its result. Cancelling it ends the attempt as stopped.
+
+        Returns the attempts that were begun in the transaction of the result: they are to be run next.
+        """
+        task = attempt.task
         self._changes.notify(task.entity)
         logger = log.bind(environment=task.entity, step=str(attempt.key), attempt=attempt.running.attempt)
         logger.info("step started", target=attempt.running.target)
         result, secrets = await self._call(attempt)
-        await self._report(attempt, result, secrets)
+        begun = await self._persist(lambda tx: self._end(tx, attempt, result, secrets), task.key)
         self._changes.notify(task.entity)
         logger.info("step ended", result=type(result).__struct_config__.tag, message=getattr(result, "message", ""))
+        return begun
+
+    def begin(self, tx: Tx, entity: str) -> Sequence[Attempt]:
+        """Claim and start the entity's due steps in the transaction that made them due, as far as there is room.
+
+        A target with a rate is left to the worker's own claims, which count its starts.
+        """
+        if (room := self.room()) <= 0:
+            return ()
+        ceilings = {target.name: target.concurrency for target in tx.targets() if not target.rate}
+        claimed = tx.claim(self._worker, entity, room, ceilings)
+        return [attempt for task in claimed if (attempt := self._start(tx, task)) is not None]
 
     async def timer(self, task: Claimed) -> None:
         """Deliver a timer or a resolved block."""
@@ -192,10 +212,6 @@ class Executor:
             raise Unavailable(f"bundle {digest} is not in the store")
         return content
 
-    async def _report(self, attempt: Attempt, result: Result, secrets: Values) -> None:
-        """Commit the result."""
-        await self._persist(lambda tx: self._end(tx, attempt, result, secrets), attempt.task.key)
-
     async def _persist(self, fn: Callable[[Tx], T], step: str) -> T:
         """Commit; while the database refuses, wait for it: a leased task is not dropped, and a call that was made is
         not forgotten."""
@@ -210,7 +226,7 @@ class Executor:
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, 5.0)
 
-    def _end(self, tx: Tx, attempt: Attempt, result: Result, secrets: Values) -> None:
+    def _end(self, tx: Tx, attempt: Attempt, result: Result, secrets: Values) -> Sequence[Attempt]:
         kind, entity, key = ENVIRONMENT.kind, attempt.task.entity, attempt.key
         version = 1
         if isinstance(result, Succeeded) and key.verb == "apply":
@@ -218,8 +234,12 @@ class Executor:
             result = replace(result, credential_version=version)
         given = EndStep(key=key, epoch=attempt.running.epoch, result=result)
         done = tx.transition(kind, entity, given, Cause(TWIN))
-        if not any(isinstance(each.event, StepSucceeded) for each in done.events):
-            return
+        if any(isinstance(each.event, StepSucceeded) for each in done.events):
+            self._keep_secrets(tx, attempt, secrets, version)
+        return self.begin(tx, entity)
+
+    def _keep_secrets(self, tx: Tx, attempt: Attempt, secrets: Values, version: int) -> None:
+        entity, key = attempt.task.entity, attempt.key
         if key.verb == "apply":
             tx.drop_secrets(entity, key.instance)
             for name, value in secrets.items():

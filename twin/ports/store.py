@@ -139,6 +139,11 @@ class Tx(Protocol):
         """Whether the worker still leases the task under this epoch (locks the entity first)."""
         ...
 
+    def claim(self, worker: str, entity: str, limit: int, ceilings: Mapping[str, int]) -> Sequence[Claimed]:
+        """Lease due steps of an entity that this transaction has locked, within the ceilings of their queues. None
+        if another transaction is counting on the same queue: then a claim of the usual kind finds them."""
+        ...
+
     def release(self, task: Claimed, *, died: bool = False) -> bool:
         """Take back the lease of this epoch: of a task that was not started, or (`died`, counted in `deaths`) whose
         worker is dead; False if it is leased no more. The transition that follows a started one makes it due."""
@@ -384,6 +389,10 @@ class Queue(Protocol):
 
     async def dead(self, lease: float) -> Sequence[tuple[str, Sequence[Claimed]]]:
         """Workers without a heartbeat for `lease` seconds, by the database's clock, with the tasks they hold."""
+        ...
+
+    async def held(self, worker: str) -> Sequence[Claimed]:
+        """What a worker leases."""
         ...
 
     async def bury(self, worker: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
 from twin.domain.component_type import ComponentType
@@ -25,6 +27,7 @@ from twin.domain.steps import Plan
 from twin.domain.twin import ENVIRONMENT
 from twin.ports.changes import Changes
 from twin.ports.clock import Clock
+from twin.ports.starter import Starter
 from twin.ports.store import EntityRow, IdempotentReply, OperationRow, Store, Tx
 from twin.service.offers import library
 from twin.service.principals import Principal, Request
@@ -39,14 +42,32 @@ POLL = 0.5
 """Seconds after which a waiter looks again, should a hint have been missed."""
 
 
+class _Outcome(Struct, frozen=True):
+    """What one transaction that accepts a signal came to."""
+
+    entity: str
+    operation_id: str
+    replayed: bool = False
+    begun: Sequence[Any] = ()
+
+
 class Twins:
     """What edges call about environments. Every method checks the principal's role."""
 
-    def __init__(self, store: Store, types: Mapping[str, ComponentType], changes: Changes, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        types: Mapping[str, ComponentType],
+        changes: Changes,
+        clock: Clock,
+        starter: Starter | None = None,
+    ) -> None:
         self._store = store
         self._types = types
         self._changes = changes
         self._clock = clock
+        self._starter = starter
+        self._committing: set[asyncio.Task[_Outcome]] = set()
 
     async def create(self, create: Create, request: Request) -> Accepted:
         """Ask for an environment in `create.project`."""
@@ -54,9 +75,9 @@ class Twins:
         body = _body(create)
         fresh = EnvironmentId(self._clock.fresh_id("env"))
 
-        def accept(tx: Tx) -> tuple[str, str, bool]:
+        def accept(tx: Tx) -> _Outcome:
             if (known := _known(tx, request, body)) is not None:
-                return known.entity, known.operation_id, True
+                return _Outcome(known.entity, known.operation_id, replayed=True)
             if tx.find(KIND, create.project, create.name) is not None:
                 raise Conflict(
                     f"project {create.project!r} has an environment {create.name!r} already",
@@ -65,9 +86,9 @@ class Twins:
                 )
             operation = self._transition(tx, fresh, replace(create, id=fresh), request)
             _remember(tx, request, body, fresh, operation)
-            return fresh, operation, False
+            return _Outcome(fresh, operation, begun=self._begin(tx, fresh))
 
-        return await self._accepted(await self._store.transact(accept))
+        return await self._accepted(accept)
 
     async def send(
         self, environment_id: str, signal: Signal, request: Request, *, if_match: int | None = None
@@ -77,17 +98,17 @@ class Twins:
         self._refuse_create(signal)
         body = _body(signal, environment_id)
 
-        def accept(tx: Tx) -> tuple[str, str, bool]:
+        def accept(tx: Tx) -> _Outcome:
             if (known := _known(tx, request, body)) is not None:
-                return known.entity, known.operation_id, True
+                return _Outcome(known.entity, known.operation_id, replayed=True)
             _check_version(tx, row.entity, if_match)
             if signal.expect_plan is not None:
                 self._check_plan(tx, row.entity, signal, request)
             operation = self._transition(tx, row.entity, signal, request)
             _remember(tx, request, body, row.entity, operation)
-            return row.entity, operation, False
+            return _Outcome(row.entity, operation, begun=self._begin(tx, row.entity))
 
-        return await self._accepted(await self._store.transact(accept))
+        return await self._accepted(accept)
 
     async def dry_run(self, environment_id: str, signal: Signal, request: Request) -> PlanView:
         """The plan that the signal would lead to. Nothing is changed and nobody is told."""
@@ -224,9 +245,24 @@ class Twins:
                 mend="POST it to /v1/projects/{project}/environments.",
             )
 
-    async def _accepted(self, outcome: tuple[str, str, bool]) -> Accepted:
-        entity, operation_id, replayed = outcome
-        self._changes.notify(entity)
+    async def _commit(self, accept: Callable[[Tx], _Outcome]) -> _Outcome:
+        outcome = await self._store.transact(accept)
+        if self._starter is not None:
+            self._starter.launch(outcome.begun)
+        self._changes.notify(outcome.entity)
+        return outcome
+
+    def _begin(self, tx: Tx, entity: str) -> Sequence[Any]:
+        """The first steps begin in the same transaction, if a worker here has room for them."""
+        return self._starter.begin(tx, KIND, entity) if self._starter is not None else ()
+
+    async def _accepted(self, accept: Callable[[Tx], _Outcome]) -> Accepted:
+        # A client that hangs up must not part the commit from the launch: what was begun would run nowhere.
+        committing = asyncio.create_task(self._commit(accept))
+        self._committing.add(committing)
+        committing.add_done_callback(self._committing.discard)
+        outcome = await asyncio.shield(committing)
+        entity, operation_id = outcome.entity, outcome.operation_id
         row = await self._store.operation(operation_id)
         env = await self._store.entity(KIND, entity)
         if row is None or env is None:  # committed just now, and nothing deletes them
@@ -236,7 +272,7 @@ class Twins:
             environment_id=entity,
             project=env.project,
             name=env.name,
-            replayed=replayed,
+            replayed=outcome.replayed,
         )
 
 

@@ -162,6 +162,10 @@ class SqlStore:
         """Workers silent for `lease` seconds, with what they hold."""
         return await self._driver.read(lambda c: tasks.dead(c, self._driver.now(c), lease))
 
+    async def held(self, worker: str) -> Sequence[Claimed]:
+        """What a worker leases."""
+        return await self._driver.read(lambda c: tasks.held(c, worker))
+
     async def bury(self, worker: str) -> None:
         """Forget a worker that holds nothing any more."""
         await self._driver.write(lambda tx: tasks.bury(tx, worker))

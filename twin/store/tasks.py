@@ -133,10 +133,44 @@ def claim(
             continue
         rows = tx.connection.execute(pick, {"now": tx.now(), "queue": queue, "most": most})
         claimed.extend(_claimed(row, row.lease_epoch + 1) for row in rows)
+    _take(tx, worker, claimed)
+    return claimed
+
+
+_due_of_entity = (
+    select(*_fields, tasks.c.lease_epoch)
+    .where(_due & (tasks.c.entity == bindparam("entity")) & (tasks.c.kind == "step") & (tasks.c.deaths < LONER_DEATHS))
+    .order_by(tasks.c.due_at, tasks.c.key)
+    .with_for_update(skip_locked=True)
+)
+_turn_free = text("SELECT pg_try_advisory_xact_lock(hashtextextended('twin.queue.' || :queue, 0))")
+
+
+def claim_of(tx: Transaction, worker: str, entity: str, limit: int, ceilings: Mapping[str, int]) -> list[Claimed]:
+    """Lease due steps of one entity. Never waits for others: it holds the entity's lock."""
+    rows = tx.connection.execute(_due_of_entity, {"now": tx.now(), "entity": entity}).all()
+    if not rows:
+        return []
+    left = dict(ceilings)
+    if tx.connection.dialect.name == "postgresql":
+        for queue in {row.queue for row in rows}:
+            if not tx.connection.execute(_turn_free, {"queue": queue}).scalar():
+                left[queue] = 0
+    for queue, taken in tx.connection.execute(_leased).tuples():
+        left[queue] = left.get(queue, 0) - taken
+    claimed: list[Claimed] = []
+    for row in rows:
+        if len(claimed) < limit and left.get(row.queue, 0) > 0:
+            left[row.queue] -= 1
+            claimed.append(_claimed(row, row.lease_epoch + 1))
+    _take(tx, worker, claimed)
+    return claimed
+
+
+def _take(tx: Transaction, worker: str, claimed: Sequence[Claimed]) -> None:
     if claimed:
         leases = [{"of_entity": t.entity, "of_kind": t.kind, "of_key": t.key, "worker": worker} for t in claimed]
         tx.connection.execute(_lease, leases)
-    return claimed
 
 
 def _claimed(row: Any, epoch: int) -> Claimed:
@@ -251,10 +285,12 @@ def dead(connection: Connection, now: int, lease: float) -> list[tuple[str, Sequ
     """Workers silent for `lease` seconds, with what they hold."""
     silent = connection.execute(_silent, {"latest": now - int(lease * 1_000_000)}).scalars().all()
     unknown = connection.execute(_unknown).scalars().all()
-    return [
-        (name, [_claimed(row, row.lease_epoch) for row in connection.execute(_held, {"worker": name})])
-        for name in (*silent, *(owner for owner in unknown if owner is not None))
-    ]
+    return [(name, held(connection, name)) for name in (*silent, *(owner for owner in unknown if owner is not None))]
+
+
+def held(connection: Connection, worker: str) -> list[Claimed]:
+    """What a worker leases."""
+    return [_claimed(row, row.lease_epoch) for row in connection.execute(_held, {"worker": worker})]
 
 
 def bury(tx: Transaction, worker: str) -> None:

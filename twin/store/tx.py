@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -78,6 +79,10 @@ class SqlTx:
         """Whether the worker still leases the task under this epoch."""
         self._lock(task.entity_kind, task.entity)
         return tasks.holder(self._tx, task) == worker
+
+    def claim(self, worker: str, entity: str, limit: int, ceilings: Mapping[str, int]) -> Sequence[Claimed]:
+        """Lease due steps of an entity that this transaction has locked."""
+        return tasks.claim_of(self._tx, worker, entity, limit, ceilings)
 
     def release(self, task: Claimed, *, died: bool = False) -> bool:
         """End a lease; counts a death if the worker died."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 
+from twin.engine.attempts import Attempt
 from twin.engine.execute import Executor
 from twin.ports.store import Claimed
 from twin.store import SqlStore
@@ -23,7 +25,7 @@ class InlineEngine:
         self._executor = executor
         self._clock = clock
         self._world = world
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[Sequence[Attempt]]] = set()
 
     async def run_due(self) -> bool:
         """Start all that is due now and run it until only held steps are left. Whether there was anything."""

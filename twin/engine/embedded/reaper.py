@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+
 import structlog
 
 from twin.engine.embedded.names import proven_dead
 from twin.engine.execute import Executor
-from twin.ports.store import Queue
+from twin.ports.store import Claimed, Queue
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -14,15 +16,19 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 class Reaper:
     """Declares the attempts of silent workers lost. Several may do so at once: only one finds each lease."""
 
-    def __init__(self, queue: Queue, executor: Executor, lease: float, own: str) -> None:
+    def __init__(
+        self, queue: Queue, executor: Executor, lease: float, own: str, mine: Callable[[], Collection[Claimed]]
+    ) -> None:
         self._queue = queue
         self._executor = executor
         self._lease = lease
         self._own = own
+        self._mine = mine
+        self._stray: frozenset[Claimed] = frozenset()
 
     async def reap(self) -> int:
-        """Free the tasks of the dead. How many those were."""
-        freed = 0
+        """Free the tasks of the dead, and our own that nothing here runs. How many those were."""
+        freed = await self._free_strays()
         for worker, held in await self._queue.dead(self._lease):
             if worker == self._own:
                 continue  # late ourselves: the next heartbeat will show it
@@ -33,3 +39,15 @@ class Reaper:
             await self._queue.bury(worker)
             log.info("worker buried", worker=worker, tasks=len(held), proven_dead=dead)
         return freed
+
+    async def _free_strays(self) -> int:
+        """Leases of ours without a running step, seen so twice: a fault here must not hold a step for ever."""
+        running = {(task.entity, task.key, task.epoch) for task in self._mine()}
+        held = await self._queue.held(self._own)
+        stray = frozenset(task for task in held if (task.entity, task.key, task.epoch) not in running)
+        again = stray & self._stray
+        self._stray = stray - again
+        for task in again:
+            log.error("a lease of ours runs nowhere", environment=task.entity, step=task.key)
+            await self._executor.lost(task, proven_dead=True)
+        return len(again)

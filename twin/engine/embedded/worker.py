@@ -6,18 +6,20 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import structlog
 
 from twin.domain.errors import Unavailable
 from twin.domain.targets import Target
+from twin.engine.attempts import Attempt
 from twin.engine.embedded.heartbeat import Heartbeat
 from twin.engine.embedded.rates import Rates
 from twin.engine.embedded.reaper import Reaper
 from twin.engine.execute import Executor
-from twin.ports.store import Claimed, WorkerStore
+from twin.ports.store import Claimed, Tx, WorkerStore
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -53,15 +55,18 @@ class Worker:
         self._drain = drain
         self._now = now
         self._rates = Rates()
-        self._reaper = Reaper(store, executor, lease, name)
         self._running: dict[asyncio.Task[None], Claimed] = {}
+        self._reaper = Reaper(store, executor, lease, name, self._running.values)
         self._again = asyncio.Event()
         self._passed_over: float | None = None
         self._stopping = False
+        self._registered = False
+        executor.room = self._room
 
     async def run(self) -> None:
         """Work until `stop`, then let running steps finish."""
         await self._store.register(self._name, socket.gethostname(), os.getpid())
+        self._registered = True  # from here on a lease of ours is not a stranger's
         heartbeat = Heartbeat(lambda: self._store.heartbeat(self._name), self._lease)
         heartbeat.start()
         log.info("worker ready", worker=self._name, slots=self._slots)
@@ -80,6 +85,19 @@ class Worker:
         """Claim nothing more; `run` returns when what runs has ended."""
         self._stopping = True
         self._again.set()
+
+    def begin(self, tx: Tx, kind: str, entity: str) -> Sequence[Attempt]:
+        """See `twin.ports.starter.Starter`."""
+        return self._executor.begin(tx, entity)
+
+    def launch(self, begun: Sequence[Attempt]) -> None:
+        """See `twin.ports.starter.Starter`."""
+        for attempt in begun:
+            self._run(self._executor.run(attempt), attempt.task)
+
+    def _room(self) -> int:
+        """Free slots. Read from the store's thread as well: one too many does no harm."""
+        return self._slots - len(self._running) if self._registered and not self._stopping else 0
 
     async def _turn(self) -> None:
         """Start all that is due and may start; then wait until there may be more."""
@@ -128,9 +146,15 @@ class Worker:
 
     def _start(self, task: Claimed) -> None:
         self._rates.started(task.queue)
-        running = asyncio.create_task(self._executor.step(task), name=task.key)
+        self._run(self._executor.step(task), task)
+
+    def _run(self, work: Coroutine[Any, Any, Sequence[Attempt]], task: Claimed) -> None:
+        running = asyncio.create_task(self._and_what_follows(work), name=task.key)
         self._running[running] = task
         running.add_done_callback(self._ended)
+
+    async def _and_what_follows(self, work: Coroutine[Any, Any, Sequence[Attempt]]) -> None:
+        self.launch(await work)
 
     def _ended(self, running: asyncio.Task[None]) -> None:
         task = self._running.pop(running)
@@ -175,11 +199,13 @@ class Worker:
         if not self._running:
             return
         log.info("draining", steps=len(self._running), seconds=self._drain)
-        _, left = await asyncio.wait(list(self._running), timeout=self._drain)
-        for task in left:
-            task.cancel()
-        if left:
-            await asyncio.wait(left)
+        until = time.monotonic() + self._drain
+        while self._running and (left := until - time.monotonic()) > 0:
+            await asyncio.wait(list(self._running), timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        while self._running:
+            for task in self._running:
+                task.cancel()
+            await asyncio.wait(list(self._running))
 
     async def _leave(self) -> None:
         try:
