@@ -68,7 +68,7 @@ def configure(
         library.handlers.clear()
         library.propagate = True
     # Their "info" is every statement with its parameters, and every request: too much, and not fit to be read.
-    for name in ("sqlalchemy.engine", "sqlalchemy.pool", "httpx", "httpcore", "asyncio"):
+    for name in ("sqlalchemy.engine", "sqlalchemy.pool", "httpx", "httpcore", "asyncio", "alembic"):
         logging.getLogger(name).setLevel(max(least, logging.WARNING))
     logging.captureWarnings(True)
 

@@ -156,7 +156,7 @@ def claim_of(tx: Transaction, worker: str, entity: str, limit: int, ceilings: Ma
         for queue in {row.queue for row in rows}:
             if not tx.connection.execute(_turn_free, {"queue": queue}).scalar():
                 left[queue] = 0
-    for queue, taken in tx.connection.execute(_leased).tuples():
+    for queue, taken in tx.connection.execute(_leased):
         left[queue] = left.get(queue, 0) - taken
     claimed: list[Claimed] = []
     for row in rows:
