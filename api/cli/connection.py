@@ -85,6 +85,10 @@ class Connection:
         )
         self._has_token = token is not None
 
+    def close(self) -> None:
+        """Give back the sockets."""
+        self._client.close()
+
     def get(self, path: str, params: Params | None = None, *, accept: str = "application/json") -> bytes:
         """The body of a GET. Raises `Refused` and `NoTwin`, as do all."""
         return self._perform("GET", path, params=_given(params), headers={"Accept": accept}).body

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 import msgspec
@@ -69,7 +70,8 @@ def _ask(screen: Screen, name: str, short: str) -> None:
             field="--yes",
             mend=f"twin destroy {name} --yes",
         )
-    answer = typer.prompt(f"\nThis destroys {name} with its data. Type its name to go on", err=True, default="")
+    question = f"\nThis destroys {name} with its data. Type its name to go on"
+    answer = typer.prompt(question, err=True, default="", show_default=False)
     if answer not in (name, short):
         screen.note("Nothing was changed.")
         raise typer.Exit(Exit.REFUSED)
@@ -84,15 +86,15 @@ def _show(session: Session, view: EnvironmentView) -> None:
 
 def show_certificate(screen: Screen, name: str, certificate: Certificate) -> None:
     """Each resource with the evidence of its absence."""
-    screen.text(f"Certificate of destruction of {name}, {clock(certificate.at)}", "bold")
+    screen.text(f"\nCertificate of destruction of {name}, {clock(certificate.at)}", "bold")
     gone = [proof for proof in certificate.resources if proof.abandoned is None]
     if gone:
-        rows = [(proof.external_id or proof.instance, proof.type, proof.target, clock(proof.at)) for proof in gone]
+        rows = [(proof.external_id or proof.instance, proof.type, proof.target, _time(proof.at)) for proof in gone]
         screen.text()
         screen.table(("REMOVED", "TYPE", "TARGET", "AT"), rows, indent=2)
     if certificate.inventories:
         rows = [
-            (each.placement.target, each.placement.endpoint, clock(each.at), "nothing left")
+            (each.placement.target, each.placement.endpoint, _time(each.at), "nothing left")
             for each in certificate.inventories
         ]
         screen.text()
@@ -101,3 +103,7 @@ def show_certificate(screen: Screen, name: str, certificate: Certificate) -> Non
         screen.text(
             f"\n  Unproven: {proof.external_id or proof.instance} at {proof.target}: {proof.abandoned}", "yellow"
         )
+
+
+def _time(at: datetime) -> str:
+    return f"{at.astimezone():%H:%M:%S}"

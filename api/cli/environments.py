@@ -96,7 +96,7 @@ def draw(screen: Screen, view: EnvironmentView) -> None:
         screen.text(view.summary, style)
     screen.text()
     screen.table(("", ""), _facts(view))
-    if view.components:
+    if view.certificate is None:
         screen.text("\nComponents", "bold")
         # A resource's name is long; where there is no room, `twin why` and JSON tell it.
         headers = ("NAME", "TYPE", "STATE", "TARGET", "RESOURCE")[: 5 if screen.out.width >= _WIDE else 4]
@@ -119,7 +119,6 @@ def draw(screen: Screen, view: EnvironmentView) -> None:
     for leftover in view.leftovers:
         screen.text(f"  left over: {leftover}", "yellow")
     if view.certificate is not None:
-        screen.text()
         show_certificate(screen, f"{view.project}/{view.name}", view.certificate)
 
 

@@ -66,6 +66,7 @@ def root(
 ) -> None:
     """Before every command."""
     context.obj = Session(output)
+    context.call_on_close(context.obj.close)
     if version:
         from importlib.metadata import version as version_of
 

@@ -69,6 +69,11 @@ class Session:
 
         return Connection(self.settings.url, self.token, tell=lambda text: self.screen.note(text, "yellow"))
 
+    def close(self) -> None:
+        """Leave the service, if it was asked at all."""
+        if "api" in self.__dict__:
+            self.api.close()
+
     def path_of(self, text: str) -> str:
         """Where the API shows this environment."""
         named = environment_name(text)
