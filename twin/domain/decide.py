@@ -52,7 +52,7 @@ def _decide(env: Environment | None, given: Input, context: Context) -> Iterator
 def _check_open(env: Environment | None, signal: Signal) -> None:
     if env is None:
         raise NotFound("there is no such environment")
-    if env.released:
+    if env.certificate is not None:
         raise Rejected(f"{env.project}/{env.name} is destroyed", code="destroyed", mend="Create it anew.")
     if env.desired.departure is not None and not isinstance(signal, _WHILE_DEPARTING):
         when = "is being destroyed" if env.departing else f"will be destroyed at {env.desired.departure.at:%F %T} UTC"
@@ -61,12 +61,15 @@ def _check_open(env: Environment | None, signal: Signal) -> None:
 
 
 def advance(env: Environment, context: Context) -> tuple[Event, ...]:
-    """What follows from the state alone: the certificate, the first readiness, and operations that end."""
+    """What follows from the state alone: the certificate, a guard over lost data, the first readiness, and operations
+    that end."""
     if env.departing and env.certificate is None and not plan(env).steps:
         certificate = Certificate(
             at=context.now, resources=tuple(env.proofs.values()), inventories=tuple(env.swept.values())
         )
         return (Destroyed(certificate=certificate),)
+    if guarded := tuple(outcomes.guard_data(env, context)):
+        return guarded
     ready = not env.was_ready and not env.departing and env.certificate is None and not env.desired.suspended
     if ready and not plan(env).steps:
         return (BecameReady(at=context.now), *endings(env))

@@ -196,7 +196,7 @@ def _check_data_loss(env: Environment, desired: Desired) -> None:
         wanted = desired.components.get(instance.component)
         was_current = before is not None and before.incarnation == instance.incarnation
         stays = wanted is not None and wanted.incarnation == instance.incarnation
-        if instance.traits.stateful and was_current and not stays:
+        if instance.traits.stateful and instance.digest is not None and was_current and not stays:
             how = "removes" if wanted is None else "replaces"
             raise Rejected(
                 f"this {how} {instance.component} ({instance.type}) and its data",

@@ -12,6 +12,9 @@ from twin.domain.identity import Actor, ComponentRef, EnvironmentId, OperationId
 from twin.domain.operations import Operation
 from twin.domain.steps import Failure, Found, Running, StepKey, instance_key
 
+NOTHING_THERE = ""
+"""The field of a drift that is about no field: nothing stands there any more."""
+
 Status = Literal["creating", "ready", "updating", "blocked", "failed", "suspended", "destroying", "destroyed"]
 
 
@@ -76,6 +79,8 @@ class Instance(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `digest` None: its creation was begun and never seen to succeed. `uses`: the instances it was applied with.
     `removing`: a removal was begun, so it will not serve again. `drift`: how observed differs from applied.
+    `attempted`: the digest of an apply, or `suspended`, that was begun since and not seen to succeed: what stands may
+    be either.
     """
 
     component: str
@@ -85,6 +90,7 @@ class Instance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     identity: str = ""
     traits: Traits = Traits()
     digest: str | None = None
+    attempted: str | None = None
     inputs: dict[str, Any] = field(default_factory=dict)
     uses: tuple[str, ...] = ()
     external_id: str = ""
@@ -100,6 +106,11 @@ class Instance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def key(self) -> str:
         """`db@1`."""
         return instance_key(self.component, self.incarnation)
+
+    @property
+    def lost(self) -> bool:
+        """Whether it held data, was applied, and was then seen to be gone."""
+        return self.traits.stateful and self.digest is not None and NOTHING_THERE in self.drift
 
 
 class Look(Struct, frozen=True):

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from twin.domain import events as happened
-from twin.domain.environment import Environment, Instance, Inventory, Look, Proof
+from twin.domain.environment import NOTHING_THERE, Environment, Instance, Inventory, Look, Proof
 from twin.domain.operations import BlockRaised, OperationAccepted, OperationEnded
-from twin.domain.planner import target_digest
+from twin.domain.planner import suspend_key, target_digest
 from twin.domain.steps import Running, StepKey, instance_key
 
 V = TypeVar("V")
@@ -31,7 +31,7 @@ def evolve(env: Environment | None, event: happened.Event) -> Environment:
         )
     if env is None:
         raise ValueError(f"a history begins with Created, not with {type(event).__name__}")
-    return _after(event, env)
+    return _forget_stale(_after(event, env))
 
 
 @singledispatch
@@ -41,8 +41,7 @@ def _after(event: Any, env: Environment) -> Environment:
 
 @_after.register
 def _(event: happened.DesiredChanged, env: Environment) -> Environment:
-    changed = replace(env, desired=event.desired, generation=event.generation, changed_by=event.operation_id)
-    return _forget_stale(changed)
+    return replace(env, desired=event.desired, generation=event.generation, changed_by=event.operation_id)
 
 
 @_after.register
@@ -81,7 +80,7 @@ def _(event: happened.StepStarted, env: Environment) -> Environment:
         env = _intend(env, event)
     elif key.verb == "remove" and (gone := env.instances.get(key.instance)):
         env = replace(env, instances=_with(env.instances, key.instance, replace(gone, removing=True)))
-    return env
+    return _touched(env, key)
 
 
 def _intend(env: Environment, event: happened.StepStarted) -> Environment:
@@ -96,7 +95,8 @@ def _intend(env: Environment, event: happened.StepStarted) -> Environment:
         identity=wanted.identity,
         traits=wanted.traits,
     )
-    instance = replace(instance, uses=tuple(dict.fromkeys((*instance.uses, *event.uses))))
+    used = tuple(dict.fromkeys((*instance.uses, *event.uses)))
+    instance = replace(instance, uses=used, traits=wanted.traits)
     return replace(
         env,
         instances=_with(env.instances, key.instance, instance),
@@ -127,11 +127,13 @@ def _(event: happened.StepSucceeded, env: Environment) -> Environment:
             proofs=_with(env.proofs, instance.key, proof),
         )
     if event.key.verb == "suspend":
-        return replace(env, instances=_with(env.instances, instance.key, replace(instance, suspended=True)))
+        suspended = replace(instance, suspended=True, attempted=None)
+        return replace(env, instances=_with(env.instances, instance.key, suspended))
     instance = replace(
         instance,
         placement=event.placement,
         digest=event.key.digest,
+        attempted=None,
         inputs=running.inputs if running else instance.inputs,
         uses=running.uses if running else instance.uses,
         external_id=event.external_id,
@@ -174,14 +176,16 @@ def _(event: happened.StepLost, env: Environment) -> Environment:
         running=_without(env.running, text),
         deaths=_with(env.deaths, text, env.deaths.get(text, 0) + 1),
     )
-    if event.settled_at is not None:
-        env = replace(env, unsettled=_with(env.unsettled, f"{text}#{event.epoch}", event.settled_at))
-    return env
+    if event.settled_at is None:
+        return env
+    unsettled = {of: until for of, until in env.unsettled.items() if until > event.at}
+    return replace(env, unsettled=_with(unsettled, f"{text}#{event.epoch}", event.settled_at))
 
 
 @_after.register
 def _(event: happened.ResultRefused, env: Environment) -> Environment:
-    return replace(env, unsettled=_without(env.unsettled, f"{event.key}#{event.epoch}"))  # it has ended after all
+    env = replace(env, unsettled=_without(env.unsettled, f"{event.key}#{event.epoch}"))  # it has ended after all
+    return _touched(env, event.key)
 
 
 @_after.register
@@ -191,8 +195,9 @@ def _(event: happened.LateEffect, env: Environment) -> Environment:
         return env
     return replace(
         env,
-        instances=_with(env.instances, back.key, back),
+        instances=_with(env.instances, back.key, replace(back, removing=True)),
         departed=_without(env.departed, back.key),
+        placements=_with(env.placements, back.placement.target, back.placement),
         swept=_without(env.swept, back.placement.target),
         certificate=None,
     )
@@ -213,7 +218,7 @@ def _(event: happened.ComponentObserved, env: Environment) -> Environment:
     instance = env.instances.get(event.key.instance)
     if instance is None:
         return env
-    drift = event.drift if event.present else {"": "nothing stands there any more"}
+    drift = event.drift if event.present else {NOTHING_THERE: "nothing stands there any more"}
     seen = replace(instance, drift=drift, looked=event.key.digest)
     return replace(env, instances=_with(env.instances, instance.key, seen))
 
@@ -223,14 +228,20 @@ def _(event: happened.ObservationWanted, env: Environment) -> Environment:
     looks = dict(env.looks)
     for component in event.components:
         looks[component] = Look(event.token, event.at)
-    return _forget_stale(replace(env, looks=looks))
+    return replace(env, looks=looks)
 
 
 @_after.register
 def _(event: happened.FailuresCleared, env: Environment) -> Environment:
     gone = set(event.keys)
+    # To try again what stands in for lost data is the consent that it is lost.
+    consented = {
+        key: replace(instance, digest=None, drift={}) if instance.lost and _is_cleared(key, gone) else instance
+        for key, instance in env.instances.items()
+    }
     return replace(
         env,
+        instances=consented,
         failures={key: failure for key, failure in env.failures.items() if key not in gone},
         deaths={key: count for key, count in env.deaths.items() if key not in gone},
         leftovers={} if any(":sweep:" in key for key in gone) else env.leftovers,
@@ -241,7 +252,7 @@ def _(event: happened.FailuresCleared, env: Environment) -> Environment:
 def _(event: happened.Abandoned, env: Environment) -> Environment:
     proofs, departed = dict(env.proofs), dict(env.departed)
     for key in event.instances:
-        if instance := env.instances.get(key):
+        if instance := env.instances.get(key) or env.departed.get(key):
             departed[key] = _stripped(instance)
             proofs[key] = Proof(
                 instance=key,
@@ -256,8 +267,10 @@ def _(event: happened.Abandoned, env: Environment) -> Environment:
     left = {instance.placement.target for instance in instances.values()}
     lost = {departed[key].placement.target for key in event.instances if key in departed} - left
     placements = {target: placement for target, placement in env.placements.items() if target not in lost}
+    leftovers = {target: found for target, found in env.leftovers.items() if target not in lost}
     keep = {text: attempt for text, attempt in env.running.items() if attempt.key.instance not in event.instances}
-    env = replace(env, instances=instances, departed=departed, proofs=proofs, placements=placements, running=keep)
+    env = replace(env, instances=instances, departed=departed, proofs=proofs, running=keep)
+    env = replace(env, placements=placements, leftovers=leftovers)
     for text in [*env.failures, *env.attempts, *env.deaths]:
         stale = StepKey.parse(text)
         if stale.instance in event.instances or (stale.verb == "sweep" and stale.component in lost):
@@ -270,8 +283,7 @@ def _(event: happened.DestructionBegun, env: Environment) -> Environment:
     departure = env.desired.departure
     if departure is None:
         return env
-    begun = replace(env.desired, departure=replace(departure, begun=True))
-    return _forget_stale(replace(env, desired=begun))
+    return replace(env, desired=replace(env.desired, departure=replace(departure, begun=True)))
 
 
 @_after.register
@@ -329,6 +341,10 @@ def _forget_stale(env: Environment) -> Environment:
     return replace(env, failures=failures, attempts=attempts, deaths=deaths)
 
 
+def _is_cleared(instance: str, keys: set[str]) -> bool:
+    return any(key.startswith(f"{instance}:apply:") for key in keys)
+
+
 def _may_come_up(env: Environment, text: str) -> bool:
     if text in env.running:
         return True
@@ -347,11 +363,21 @@ def _may_come_up(env: Environment, text: str) -> bool:
     if key.verb == "observe":
         look = env.looks.get(key.component)
         return look is not None and look.token == key.digest
-    return env.desired.suspended
+    instance = env.instances.get(key.instance)
+    return env.desired.suspended and instance is not None and suspend_key(instance) == key
+
+
+def _touched(env: Environment, key: StepKey) -> Environment:
+    """An attempt whose outcome is not known (yet) may make of an instance what its key says."""
+    instance = env.instances.get(key.instance)
+    attempted = {"apply": key.digest, "suspend": "suspended"}.get(key.verb)
+    if instance is None or attempted is None:
+        return env
+    return replace(env, instances=_with(env.instances, key.instance, replace(instance, attempted=attempted)))
 
 
 def _stripped(instance: Instance) -> Instance:
-    return replace(instance, inputs={}, outputs={}, uses=(), drift={}, digest=None, looked=None)
+    return replace(instance, inputs={}, outputs={}, uses=(), drift={}, digest=None, attempted=None, looked=None)
 
 
 def _with(values: Mapping[str, V], key: str, value: V) -> dict[str, V]:

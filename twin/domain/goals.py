@@ -31,11 +31,11 @@ def endings(env: Environment) -> Iterable[OperationEnded]:
 
 def _ending(env: Environment, left: Plan, operation: Operation) -> OperationEnded | None:
     if _superseded(env, operation):
-        newer = env.operations.get(env.changed_by or "")
+        newer = _newer(env)
         return OperationEnded(
             operation_id=operation.id,
             outcome="superseded",
-            by_operation=env.changed_by,
+            by_operation=newer.id if newer else env.changed_by,
             by=newer.by if newer else None,
         )
     if _reached(env, left, operation):
@@ -56,10 +56,18 @@ def _ending(env: Environment, left: Plan, operation: Operation) -> OperationEnde
     return None
 
 
+def _newer(env: Environment) -> Operation | None:
+    """The operation to which the others give way: the one that destroys, or the last that changed desired."""
+    leaving = [each for each in env.operations.values() if isinstance(each.goal, Gone)] if env.departing else []
+    return leaving[0] if leaving else env.operations.get(env.changed_by or "")
+
+
 def _superseded(env: Environment, operation: Operation) -> bool:
     goal = operation.goal
     if isinstance(goal, Gone):
         return env.desired.departure is None
+    if isinstance(goal, FieldsAt) and not goal.values:
+        return False  # it wanted nothing to be otherwise, such as abandon
     if env.departing:
         return True
     if isinstance(goal, FieldsAt):
@@ -82,9 +90,17 @@ def _reached(env: Environment, left: Plan, operation: Operation) -> bool:
         case Exists(components):
             return not any(_has_steps(env, left, component) for component in components)
         case Observed(components):
-            return not any(step.key.verb == "observe" and step.key.component in components for step in left.steps)
+            return all(_looked(env, component) for component in components)
         case FieldsAt(values):
             return all(_shows(env, left, path) for path in values)
+
+
+def _looked(env: Environment, component: str) -> bool:
+    """Whether a component was looked at as it was last wished, or is not there to be looked at any more."""
+    instance, look = env.current(component), env.looks.get(component)
+    if component not in env.desired.components or look is None:
+        return True
+    return instance is not None and instance.looked == look.token
 
 
 def _shows(env: Environment, left: Plan, path: str) -> bool:
@@ -103,7 +119,7 @@ def _shows(env: Environment, left: Plan, path: str) -> bool:
         for other in env.instances.values()
         if other.component == component
     )
-    if instance is None or instance.digest is None or instance.suspended or not alone:
+    if instance is None or instance.digest is None or instance.suspended or instance.attempted or not alone:
         return False
     if path.startswith(f"components.{component}.inputs."):
         field = path.removeprefix(f"components.{component}.inputs.")

@@ -83,9 +83,6 @@ def end(env: Environment, given: EndStep, context: Context) -> Iterator[happened
             )
         case Looked(present=present, drift=drift):
             yield happened.ComponentObserved(key=key, epoch=epoch, at=now, present=present, drift=drift)
-            instance = env.instances.get(key.instance)
-            if not present and instance is not None and instance.traits.stateful and instance.digest is not None:
-                yield from _missing_data(env, key, instance.digest, context)
         case Swept(placement=placement, found=found):
             yield happened.PlacementSwept(
                 key=key, epoch=epoch, at=now, target=key.component, placement=placement, found=found
@@ -118,6 +115,21 @@ def lose(env: Environment, given: LoseStep, context: Context) -> Iterator[happen
             mend="Look at the workers' logs, mend the cause, then resolve this block.",
         )
         yield from _failed(env, given.key, given.epoch, failure, context, ())
+
+
+def guard_data(env: Environment, context: Context) -> Iterator[happened.Event]:
+    """A store of data that is gone is not silently made anew and empty, whatever else changes: a human decides."""
+    lost = {instance.key for instance in env.instances.values() if instance.lost}
+    for step in plan(env).steps if lost else ():
+        key = step.key
+        if key.verb == "apply" and key.instance in lost and not step.running and str(key) not in env.failures:
+            failure = FailedBlocked(
+                message=f"{key.component} is gone from the world, and its data with it",
+                block=f"missing/{env.project}/{env.name}/{key.component}",
+                owner=f"project {env.project}",
+                mend=f"Restore it, or have it made anew and empty: twin retry {env.project}/{env.name}",
+            )
+            yield from _failed(env, key, 0, failure, context, ())
 
 
 def _refuse(env: Environment, given: EndStep, context: Context) -> Iterator[happened.Event]:
@@ -203,18 +215,6 @@ def _leftover(env: Environment, key: StepKey, names: str) -> FailedBlocked:
         owner="platform",
         mend=f"Remove it by hand, then: twin retry {env.project}/{env.name}",
     )
-
-
-def _missing_data(env: Environment, key: StepKey, digest: str, context: Context) -> Iterator[happened.Event]:
-    """A store of data is not silently made anew and empty: a human decides."""
-    apply = StepKey(key.component, key.incarnation, "apply", digest)
-    failure = FailedBlocked(
-        message=f"{key.component} is gone from the world, and its data with it",
-        block=f"missing/{env.project}/{env.name}/{key.component}",
-        owner=f"project {env.project}",
-        mend=f"Restore it, or have it made anew and empty: twin retry {env.project}/{env.name}",
-    )
-    yield from _failed(env, apply, 0, failure, context, ())
 
 
 def _serves(operation: Operation, key: StepKey) -> bool:

@@ -1,7 +1,7 @@
 """Paths into desired: what a signal changed, field by field, so that operations can be judged and taken back.
 
 `components.app.inputs.replicas`, `components.app` (a whole component came or went), `suspended`, `expires_at` …
-A component's derived fields (incarnation, identity, needs, traits) follow from the others and are no paths.
+A component's incarnation and identity follow from the rest and are no paths.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import msgspec
 
 from twin.domain.environment import Desired
 
-_DERIVED = frozenset({"incarnation", "identity", "needs", "traits"})
+_DERIVED = frozenset({"incarnation", "identity"})
 
 
 def as_builtins(desired: Desired) -> dict[str, Any]:

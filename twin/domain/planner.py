@@ -27,13 +27,13 @@ def plan(env: Environment) -> Plan:
 def target_digest(env: Environment, name: str) -> str:
     """What the applied digest of a component must be for it to have converged.
 
-    It covers the inputs and what its references mean now: the outputs they name, and for secrets the incarnation and
-    credential version, never their value. Defaults were materialised when desired was set, so a deploy of a newer
-    twin does not change it.
+    It covers the inputs, the instances it uses, and what its references mean now: the outputs they name, and for
+    secrets the incarnation and credential version, never their value. Defaults were materialised when desired was
+    set, so a deploy of a newer twin does not change it.
     """
     wanted = env.desired.components[name]
     meanings = {str(reference): _meaning(env, reference) for reference in references(wanted.inputs)}
-    return digest([wanted.type, wanted.target, wanted.inputs, list(wanted.needs), wanted.bundle, meanings])
+    return digest([wanted.type, wanted.target, wanted.inputs, uses(env, name), wanted.bundle, meanings])
 
 
 def _meaning(env: Environment, reference: Reference) -> Any:
@@ -90,7 +90,10 @@ def _why_apply(env: Environment, name: str, instance: Instance | None) -> str:
         return "drift: " + "; ".join(f"{field}: {text}" if field else text for field, text in instance.drift.items())
     if instance.suspended:
         return "resume"
-    if instance.digest != target_digest(env, name):
+    target = target_digest(env, name)
+    if instance.attempted not in (None, target):
+        return "an attempt that did not succeed may have changed it"
+    if instance.digest != target:
         changed = sorted(
             field
             for field in instance.inputs.keys() | env.desired.components[name].inputs.keys()
@@ -122,8 +125,9 @@ def _removals(
 
 
 def _suspension(env: Environment) -> list[Step]:
-    awake = {i.key: i for i in env.instances.values() if i.traits.suspends and not i.suspended and _is_current(env, i)}
-    keys = {name: StepKey(i.component, i.incarnation, "suspend", i.digest or "unfinished") for name, i in awake.items()}
+    candidates = [each for each in env.instances.values() if each.traits.suspends and _is_current(env, each)]
+    awake = {each.key: each for each in candidates if not each.suspended or each.attempted is not None}
+    keys = {name: suspend_key(instance) for name, instance in awake.items()}
     return [
         Step(
             key=keys[name],
@@ -184,6 +188,11 @@ def _users(env: Environment, instance: str) -> list[str]:
     applied = [user.key for user in env.instances.values() if instance in user.uses]
     running: list[Running] = [attempt for attempt in env.running.values() if instance in attempt.uses]
     return list(dict.fromkeys([*applied, *(attempt.key.instance for attempt in running)]))
+
+
+def suspend_key(instance: Instance) -> StepKey:
+    """The key of the step that suspends an instance as it stands."""
+    return StepKey(instance.component, instance.incarnation, "suspend", instance.digest or "unfinished")
 
 
 def _removal_key(instance: Instance) -> StepKey:

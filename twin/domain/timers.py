@@ -36,11 +36,12 @@ def _steps(env: Environment) -> Iterator[TaskSpec]:
             yield TaskSpec("step", key, step.target, None)
         elif not ready(env, step):
             continue
-        elif failure is None:
-            yield TaskSpec("step", key, step.target, step.not_before or AT_ONCE)
-        elif failure.kind == "transient":
-            yield TaskSpec("step", key, step.target, failure.next_at)
-        elif failure.kind == "blocked" and failure.block is not None:
+        elif failure is None or failure.next_at is not None:
+            times = (step.not_before, failure.next_at if failure is not None else None)
+            yield TaskSpec("step", key, step.target, max((time for time in times if time is not None), default=AT_ONCE))
+    # Also for steps whose turn it is not now: a block resolved meanwhile must not be missed.
+    for failure in env.failures.values():
+        if failure.block is not None:
             yield TaskSpec("block", failure.block, TIMERS, None)
 
 
@@ -72,8 +73,8 @@ def fire(env: Environment, given: FireTimer, context: Context) -> Iterator[Event
     elif given.key == DESTRUCTION:
         yield DestructionBegun(at=context.now)
     elif given.key.startswith(_OBSERVE):
-        token = f"timer-{context.now.isoformat()}"
-        yield ObservationWanted(components=(given.key.removeprefix(_OBSERVE),), token=token, at=context.now)
+        name, token = given.key.removeprefix(_OBSERVE), context.fresh_id("look")
+        yield ObservationWanted(components=(name,), token=token, at=context.now)
 
 
 def lift(env: Environment, given: LiftBlock) -> Iterator[Event]:

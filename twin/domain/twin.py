@@ -63,7 +63,7 @@ class EnvironmentDecider:
         """A snapshot of this or an older version."""
         if schema_v == SCHEMA_V:
             return _states.decode(body)
-        return msgspec.convert(upcast_state(msgspec.json.decode(body), schema_v), Environment)
+        return msgspec.convert(upcast_state(msgspec.json.decode(body), schema_v, to=SCHEMA_V), Environment)
 
     def encode_event(self, event: Event) -> bytes:
         """One event as JSON."""
@@ -73,7 +73,7 @@ class EnvironmentDecider:
         """An event of this or an older version."""
         if schema_v == SCHEMA_V:
             return _events.decode(body)
-        return msgspec.convert(upcast_event(msgspec.json.decode(body), schema_v), Event)  # type: ignore[no-any-return]
+        return msgspec.convert(upcast_event(msgspec.json.decode(body), schema_v, to=SCHEMA_V), Event)  # type: ignore[no-any-return]
 
 
 ENVIRONMENT = EnvironmentDecider()

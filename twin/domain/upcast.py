@@ -18,12 +18,12 @@ EVENTS: Upcasters = {}
 STATES: Upcasters = {}
 
 
-def upcast_event(plain: Plain, schema_v: int, *, steps: Upcasters = EVENTS, to: int = 1) -> Plain:
+def upcast_event(plain: Plain, schema_v: int, *, to: int, steps: Upcasters = EVENTS) -> Plain:
     """An event of version `schema_v` as one of version `to`. Raises `Unavailable` for what is newer than we are."""
     return _upcast(plain, schema_v, steps, to)
 
 
-def upcast_state(plain: Plain, schema_v: int, *, steps: Upcasters = STATES, to: int = 1) -> Plain:
+def upcast_state(plain: Plain, schema_v: int, *, to: int, steps: Upcasters = STATES) -> Plain:
     """The same for a snapshot."""
     return _upcast(plain, schema_v, steps, to)
 

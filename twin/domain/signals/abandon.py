@@ -29,6 +29,10 @@ class Abandon(Signal, tag="abandon", frozen=True, kw_only=True):
 def decide(env: Environment, abandon: Abandon, context: Context) -> Iterator[Event]:
     """Forget the instances; if the component is still desired, it is made anew under a number never used."""
     stands = tuple(sorted(key for key, i in env.instances.items() if i.component == abandon.component))
+    if not stands and env.departing:  # removed, but the place where it stood can give no inventory any more
+        owed = env.placements.keys() - env.swept.keys()
+        departed = [key for key, i in env.departed.items() if i.placement.target in owed]
+        stands = tuple(sorted(key for key in departed if env.departed[key].component == abandon.component))
     if not stands:
         near = near_misses(abandon.component, {i.component for i in env.instances.values()})
         raise UnknownComponent(f"nothing stands of a component {abandon.component!r}", field="component", near=near)

@@ -13,7 +13,7 @@ from twin.domain.errors import Invalid, NotFound, Rejected
 from twin.domain.events import Event, StepsCancelled
 from twin.domain.identity import OperationId
 from twin.domain.operations import Gone, Operation, OperationAccepted, OperationEnded
-from twin.domain.paths import value_at, with_values
+from twin.domain.paths import component_of, is_component, value_at, with_values
 from twin.domain.signals.base import Signal
 
 
@@ -35,13 +35,20 @@ def decide(env: Environment, cancel: Cancel, context: Context) -> Iterator[Event
     if env.departing:
         raise Rejected("destruction has begun and cannot be taken back", field="operation")
     if operation.signal == "create":
+        if env.desired.protected:
+            raise Rejected(
+                f"{env.project}/{env.name} is protected, and to cancel its creation would destroy it",
+                code="protected",
+                field="operation",
+                mend=f"twin unprotect {env.project}/{env.name}, then cancel.",
+            )
         wanted = replace(env.desired, departure=Departure(at=context.now, begun=True))
         accepted = list(desire(env, wanted, signal=cancel, context=context, goal=Gone()))
     else:
         restored = {
             path: value
             for path, value in operation.before.items()
-            if value_at(env.desired, path) == operation.after.get(path)
+            if value_at(env.desired, path) == operation.after.get(path) and _has_place(env, path)
         }
         wanted = with_values(env.desired, restored)
         if isinstance(operation.goal, Gone):
@@ -59,6 +66,11 @@ def decide(env: Environment, cancel: Cancel, context: Context) -> Iterator[Event
     yield OperationEnded(operation_id=operation.id, outcome="cancelled", by_operation=by, by=context.cause.actor)
     yield from accepted
     yield from _stop_running(env, operation, by)
+
+
+def _has_place(env: Environment, path: str) -> bool:
+    """A field of a component that is gone cannot be put back."""
+    return is_component(path) or component_of(path) is None or component_of(path) in env.desired.components
 
 
 def _stop_running(env: Environment, operation: Operation, by: OperationId) -> Iterator[Event]:

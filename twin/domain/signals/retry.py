@@ -8,7 +8,7 @@ from twin.domain.decider import Context
 from twin.domain.desire import component, desire
 from twin.domain.environment import Environment
 from twin.domain.events import Event, FailuresCleared
-from twin.domain.operations import Exists, Goal, Gone
+from twin.domain.operations import Exists, Goal, Gone, OperationAccepted
 from twin.domain.signals.base import Signal
 from twin.domain.steps import StepKey
 
@@ -31,7 +31,7 @@ def decide(env: Environment, retry: Retry, context: Context) -> Iterator[Event]:
     else:
         names = tuple(sorted({*env.desired.components, *(i.component for i in env.instances.values())}))
     goal: Goal = Gone() if env.departing else Exists(names)
-    accepted = list(desire(env, env.desired, signal=retry, context=context, goal=goal, components=names))
-    yield from accepted
-    if keys:
-        yield FailuresCleared(keys=keys)
+    for event in desire(env, env.desired, signal=retry, context=context, goal=goal, components=names):
+        yield event
+        if keys and isinstance(event, OperationAccepted):
+            yield FailuresCleared(keys=keys, operation_id=event.operation.id)

@@ -1,0 +1,63 @@
+"""Signals as JSON: what is no signal, or has a field too many or wrong, is told which and what to do."""
+
+import msgspec
+import pytest
+
+from twin.domain.errors import Invalid
+from twin.domain.signals import BY_NAME, parse
+from twin.domain.signals.scale import Scale
+
+
+def test_every_signal_is_known_by_its_name():
+    assert set(BY_NAME) == {
+        "abandon",
+        "add_component",
+        "cancel",
+        "create",
+        "destroy",
+        "detect_drift",
+        "extend",
+        "protect",
+        "remove_component",
+        "resume",
+        "retry",
+        "scale",
+        "suspend",
+        "unprotect",
+        "update",
+    }
+    assert {name for name, struct in BY_NAME.items() if struct.role != "developer"} == {"abandon", "unprotect"}
+
+
+@pytest.mark.parametrize("struct", BY_NAME.values(), ids=BY_NAME)
+def test_every_signal_says_what_it_is_for(struct):
+    assert struct.__doc__
+
+
+def test_a_signal_reads_back():
+    scale = Scale(component="app", to={"replicas": 3}, expect_plan="abc")
+    assert parse(msgspec.json.decode(msgspec.json.encode(scale))) == scale
+
+
+def test_numbers_may_stand_beside_the_component():
+    assert parse({"signal": "scale", "component": "app", "replicas": 3}) == Scale(component="app", to={"replicas": 3})
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "mend"),
+    [
+        ({}, "signal", None),
+        ({"signal": "scael", "component": "app"}, "signal", "scale"),
+        ({"signal": ["scale"]}, "signal", None),
+        ({"signal": "extend"}, "ttl", "schema of extend"),
+        ({"signal": "extend", "tll": "1h"}, "tll", "ttl"),
+        ({"signal": "update", "labels": {"a": 1}}, "labels", "schema of update"),
+        ({"signal": "scale", "component": "app", "replicas": "3"}, "to", "schema of scale"),
+        ({"signal": "scale", "component": "app", "to": 3, "replicas": 2}, "to", "schema of scale"),
+    ],
+)
+def test_what_is_wrong_is_named(body, field, mend):
+    with pytest.raises(Invalid) as caught:
+        parse(body)
+    assert caught.value.field.startswith(field)
+    assert mend is None or mend in caught.value.mend
