@@ -73,7 +73,11 @@ def _finished(app: Litestar, begun: dict[str, Any]) -> dict[str, Any]:
         operation = dict(begun["paths"][path][method])
         paths.setdefault(path, {})[method] = _operation(operation, handler, told, schemas)
     bearer = {"type": "http", "scheme": "bearer", "description": "A token of this twin (TWIN_TOKEN)"}
-    components = {"schemas": schemas.components, "securitySchemes": {"bearer": bearer}}
+    components = {
+        "schemas": schemas.components,
+        "responses": {f"Problem{status}": _problem(status) for status in _PROBLEMS},
+        "securitySchemes": {"bearer": bearer},
+    }
     return {**begun, "openapi": "3.1.0", "paths": paths, "components": components, "security": [{"bearer": []}]}
 
 
@@ -127,16 +131,36 @@ def _operation(
 ) -> dict[str, Any]:
     summary, _, more = (inspect.getdoc(handler.fn) or "").partition("\n")
     operation |= {"operationId": handler.handler_name, "summary": summary.rstrip("."), "description": more.strip()}
+    operation["parameters"] = [_parameter(each) for each in operation.get("parameters", ())]
     operation["responses"] = {str(status): _answer(answer, schemas) for status, answer in told.answers.items()}
-    statuses = {*told.problems, *(() if told.public else _EVERYWHERE), *(_WITH_BODY if told.body is not None else ())}
-    if any(parameter["in"] == "path" for parameter in operation.get("parameters", ())) and not told.public:
+    statuses = {
+        *told.problems,
+        *((500,) if told.public else _EVERYWHERE),
+        *(_WITH_BODY if told.body is not None else ()),
+    }
+    if any(parameter["in"] == "path" for parameter in operation["parameters"]):
         statuses.add(404)
-    operation["responses"] |= {str(status): _problem(status) for status in sorted(statuses)}
+    operation["responses"] |= {
+        str(status): {"$ref": f"#/components/responses/Problem{status}"} for status in sorted(statuses)
+    }
     if told.body is not None:
         operation["requestBody"] = _body(told.body, schemas)
     if told.public:
         operation["security"] = []
     return {key: value for key, value in operation.items() if value not in ("", None) and key != "deprecated"}
+
+
+def _parameter(parameter: dict[str, Any]) -> dict[str, Any]:
+    """Without what is false anyway, and without null: it can be left out, but not sent."""
+    schema = {key: value for key, value in parameter["schema"].items() if key != "description"}
+    kinds = [kind for kind in schema.pop("oneOf", ()) if kind != {"type": "null"}]
+    for kind in kinds:
+        schema |= kind
+    if isinstance(schema.get("type"), list):
+        schema |= {"type": "string", "enum": [value for value in schema["enum"] if value is not None]}
+    if schema.get("default", ...) is None:
+        del schema["default"]
+    return {key: value for key, value in parameter.items() if value is not False} | {"schema": schema}
 
 
 def _answer(answer: Answer, schemas: _Schemas) -> dict[str, Any]:

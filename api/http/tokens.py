@@ -19,6 +19,9 @@ from twin.service.principals import Request as Asked
 Role = Literal["viewer", "developer", "operator", "auditor", "admin"]
 Where = Annotated[str, Meta(pattern=rf"{NAME_PATTERN}|^\*$")]
 
+Pair = Annotated[tuple[str, ...], Meta(min_length=2, max_length=2)]
+"""A project and a role; `tuple[str, str]` says the same in words that too few tools understand (prefixItems)."""
+
 
 class NewToken(Struct, frozen=True, kw_only=True):
     """Who will use it, and what they may do: pairs of a project (`*` for all) and a role. `ttl` such as `24h`."""
@@ -33,7 +36,7 @@ class CreatedToken(Struct, frozen=True, kw_only=True):
 
     token: str
     name: str
-    roles: tuple[tuple[str, str], ...]
+    roles: tuple[Pair, ...]
     expires_at: datetime | None = None
 
 
@@ -41,7 +44,7 @@ class Me(Struct, frozen=True):
     """Who a token stands for."""
 
     name: str
-    roles: tuple[tuple[str, str], ...]
+    roles: tuple[Pair, ...]
 
 
 _ROLES = (("shop", "developer"),)
