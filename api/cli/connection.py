@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 from httpx_sse import EventSource
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential, wait_random
 
 from api.cli.exits import NoTwin
 from twin.domain.errors import Problem, Unauthenticated
@@ -123,7 +123,9 @@ class Connection:
         except httpx.TransportError as error:
             raise self._gone(error) from None
 
-    def events(self, path: str, params: Params | None = None, *, after: str | None = None) -> Iterator[bytes]:
+    def events(
+        self, path: str, params: Params | None = None, *, after: str | None = None
+    ) -> Generator[bytes, None, None]:
         """Each event after the cursor as JSON, and each new one as it comes. Lost connections are found again where
         they broke off; ends never."""
         while True:
@@ -177,7 +179,7 @@ class Connection:
 
     def _answered(self, response: httpx.Response) -> None:
         self._met = True
-        if self._lost:
+        if self._lost and response.status_code not in _LATER:
             self._lost = False
             self.tell(f"The twin at {self.url} answers again.")
         if response.is_error:
@@ -200,7 +202,7 @@ class Connection:
 
     def _attempts(self, patience: float) -> Iterator[Any]:
         """Attempts until one succeeds; raises what the last one did, in our words."""
-        backoff = wait_exponential_jitter(initial=0.2, max=3.0, jitter=0.2)
+        backoff = wait_exponential(multiplier=0.2, max=3.0) + wait_random(0.0, 0.2)
 
         def wait(state: RetryCallState) -> float:
             asked = getattr(_error(state), "retry_after", None)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from api.cli.arguments import Named, environment_name
-from api.cli.exits import WrongUsage
 from api.cli.output import Format, Screen
 from twin import settings as configuration
 from twin.domain.errors import Invalid, Problem
@@ -102,9 +101,3 @@ class Session:
         import msgspec
 
         self.screen.data(msgspec.json.encode(value))
-
-
-def only_one(given: list[str], what: str) -> None:
-    """Refuse words that a command has no use for."""
-    if given:
-        raise WrongUsage(f"{what} takes no {given[0]!r}", field=what)
