@@ -91,7 +91,7 @@ def show_certificate(screen: Screen, name: str, certificate: Certificate) -> Non
     if gone:
         rows = [(proof.external_id or proof.instance, proof.type, proof.target, _time(proof.at)) for proof in gone]
         screen.text()
-        screen.table(("REMOVED", "TYPE", "TARGET", "AT"), rows, indent=2)
+        screen.table(("REMOVED", "TYPE", "TARGET", "AT"), rows, indent=2, whole=0)
     if certificate.inventories:
         rows = [
             (each.placement.target, each.placement.endpoint, _time(each.at), "nothing left")

@@ -44,9 +44,7 @@ def open_(context: typer.Context, environment: Env, output: Output = None) -> No
 def logs(
     context: typer.Context,
     environment: Env,
-    component: Annotated[
-        str | None, typer.Argument(metavar="[COMPONENT]", help="Without: the first with logs.")
-    ] = None,
+    component: Annotated[str | None, typer.Argument(metavar="COMPONENT", help="Without: the first with logs.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with each new line, until Ctrl-C.")] = False,
     lines: Annotated[int, typer.Option("--lines", min=0, help="How many of the last.")] = 100,
     output: Output = None,
@@ -81,7 +79,7 @@ def logs(
 def run(
     context: typer.Context,
     environment: Env,
-    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND…", help="What to run, with its arguments.")],
+    command: Annotated[list[str], typer.Argument(metavar="COMMAND", help="What to run, with its arguments.")],
 ) -> None:
     """Run a command here, with the environment's secrets as variables.
 

@@ -110,7 +110,7 @@ def query(
 @audit.command("verify")
 def verify(
     context: typer.Context,
-    environment: Annotated[str | None, typer.Argument(metavar="[ENV]", help="Only this one's chain.")] = None,
+    environment: Annotated[str | None, typer.Argument(metavar="ENV", help="Only this one's chain.")] = None,
     output: Output = None,
 ) -> None:
     """Recompute the hash chains: has anything been changed or removed?"""

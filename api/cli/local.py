@@ -13,7 +13,7 @@ app = typer.Typer()
 local = typer.Typer(help="The PostgreSQL, Redis and NATS of this machine.", no_args_is_help=True)
 app.add_typer(local, name="local", rich_help_panel="Service")
 
-Kinds = Annotated[list[str] | None, typer.Argument(metavar="[KIND…]", help="postgres, redis, nats; without: all.")]
+Kinds = Annotated[list[str] | None, typer.Argument(metavar="KIND", help="postgres, redis, nats; without: all.")]
 
 
 @local.command("status")

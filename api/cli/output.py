@@ -9,13 +9,16 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from api.cli.exits import NoTwin
 from twin.domain.errors import Problem
+
+_NARROW = 60
+"""Columns of a terminal below which tables are shown as records."""
 
 _UNBOUNDED = 10_000
 """Columns where there is no terminal: nothing is folded or cut for a script."""
@@ -78,11 +81,21 @@ class Screen:
         self.err.print(_plain(text, style), soft_wrap=True)
 
     def table(
-        self, headers: Sequence[str], rows: Iterable[Sequence[Any]], *, indent: int = 0, err: bool = False
+        self,
+        headers: Sequence[str],
+        rows: Iterable[Sequence[Any]],
+        *,
+        indent: int = 0,
+        err: bool = False,
+        whole: int = 1,
     ) -> None:
-        """Columns under headers; words that are a status get its colour."""
+        """Columns under headers; words that are a status get its colour. The first `whole` columns do not fold."""
         console = self.err if err else self.out
-        drawn = Padding(columns(headers, rows, fold=console.is_terminal), (0, 0, 0, indent), expand=False)
+        if console.is_terminal and console.width < _NARROW and any(headers):
+            drawn: RenderableType = records(headers, rows)
+        else:
+            drawn = columns(headers, rows, whole=whole if console.is_terminal else len(headers))
+        drawn = Padding(drawn, (0, 0, 0, indent), expand=False)
         with console.capture() as captured:
             console.print(drawn)
         # Without the blanks that fill the last column: they are noise to a script and fold in a narrow terminal.
@@ -105,14 +118,31 @@ class Screen:
             self.note(Text.assemble(("Request: ", "bold"), str(request), " (its lines in the service's log say more)"))
 
 
-def columns(headers: Sequence[str], rows: Iterable[Sequence[Any]], *, fold: bool = True) -> RenderableType:
+def columns(headers: Sequence[str], rows: Iterable[Sequence[Any]], *, whole: int) -> RenderableType:
     """A table without lines."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0), show_header=any(headers))
-    for header in headers:
-        table.add_column(header, overflow="fold", no_wrap=not fold)
+    for number, header in enumerate(headers):
+        table.add_column(header, overflow="fold", no_wrap=number < whole)
     for row in rows:
-        table.add_row(*(each if isinstance(each, Text) else status(str(each)) for each in row))
+        table.add_row(*map(_cell, row))
     return table
+
+
+def records(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> RenderableType:
+    """What `columns` shows, for where columns would be a few letters wide: the first cell, and the others below it."""
+    lines: list[RenderableType] = []
+    for first, *others in rows:
+        lines.append(_cell(first, "bold"))
+        for header, cell in zip(headers[1:], others, strict=True):
+            if str(cell):
+                lines.append(Padding(Text.assemble((f"{header.lower()}: ", "dim"), _cell(cell)), (0, 0, 0, 2)))
+    return Group(*lines)
+
+
+def _cell(cell: Any, style: str = "") -> Text:
+    if isinstance(cell, Text):
+        return cell
+    return Text(str(cell), style=STYLES.get(str(cell), style))
 
 
 def status(word: str) -> Text:

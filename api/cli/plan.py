@@ -24,7 +24,7 @@ def plan(
     context: typer.Context,
     environment: Env,
     signal: Annotated[
-        list[str] | None, typer.Argument(metavar="SIGNAL…", help="As its command: scale app replicas=3.")
+        list[str] | None, typer.Argument(metavar="SIGNAL", help="As its command: scale app replicas=3.")
     ] = None,
     output: Output = None,
 ) -> None:

@@ -49,7 +49,7 @@ def scale(
     context: typer.Context,
     environment: Env,
     component: Component,
-    to: Annotated[list[str], typer.Argument(metavar="NAME=NUMBER…", help="For example replicas=3.")],
+    to: Annotated[list[str], typer.Argument(metavar="NAME=NUMBER", help="For example replicas=3.")],
     detach: Detach = False,
     expect_plan: ExpectPlan = None,
     output: Output = None,
@@ -187,7 +187,7 @@ def _of_one_or_all(name: str, signal: str, help: str) -> None:  # noqa: A002
     def command(
         context: typer.Context,
         environment: Env,
-        component: Annotated[str | None, typer.Argument(metavar="[COMPONENT]", help="Without: all.")] = None,
+        component: Annotated[str | None, typer.Argument(metavar="COMPONENT", help="Without: all.")] = None,
         detach: Detach = False,
         expect_plan: ExpectPlan = None,
         output: Output = None,

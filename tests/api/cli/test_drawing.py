@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 from rich.console import Console
 from rich.spinner import Spinner
+from rich.text import Text
 
 from api.cli.environments import draw
 from api.cli.following import drawing
@@ -87,7 +88,7 @@ def terminal(width: int) -> Console:
 
 def written(console: Console) -> str:
     assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
+    return Text.from_ansi(console.file.getvalue()).plain
 
 
 @pytest.fixture(params=[80, 40])
@@ -99,7 +100,7 @@ def screen(request: pytest.FixtureRequest) -> Screen:
 
 def test_a_blocked_one_says_in_one_line_who_mends_it_and_how(screen: Screen) -> None:
     draw(screen, BLOCKED)
-    assert f"{SUMMARY}\n" in written(screen.out).replace("\x1b[0m", ""), "as the service says it, never folded"
+    assert f"{SUMMARY}\n" in written(screen.out), "as the service says it, never folded"
 
 
 def test_a_calm_one_does_not_say_so_twice(screen: Screen) -> None:
