@@ -1,0 +1,153 @@
+"""The worker: within its limits, and out of the door without losing anything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from tests.engine.embedded.conftest import Employ
+from tests.waiting import soon
+from twin.domain.events import StepLost, StepStarted, StepStopped, StepSucceeded
+from twin.domain.targets import Target
+from twin.engine.embedded.rates import Rates
+from twin.ports.store import Tx
+from twin.testing.blueprints import TARGETS
+from twin.testing.world import World
+
+ON_DATA = ("db.apply", "cache.apply", "jobs.apply")
+
+
+async def test_a_worker_makes_an_environment_ready(world: World, employ: Employ) -> None:
+    employ()
+    environment = await world.create()
+    await _ready(world, environment)
+    assert len(world.outside.standing) == 4
+
+
+@pytest.mark.parametrize(
+    ("limits", "slots", "most", "reason"),
+    [
+        ({"concurrency": 1}, 16, 1, "the target takes one"),
+        ({"concurrency": 2}, 16, 2, "the target takes two"),
+        ({"concurrency": 4}, 2, 2, "the worker has two hands"),
+        ({"concurrency": 4}, 16, 3, "nothing holds the three that need nothing"),
+    ],
+)
+async def test_no_more_run_at_once_than_target_and_worker_allow(
+    world: World, employ: Employ, limits: dict[str, int], slots: int, most: int, reason: str
+) -> None:
+    await _limit(world, **limits)
+    for step in ON_DATA:
+        world.outside.hold(step)
+    environment = await world.create()
+    employ(slots=slots)
+    for done in range(len(ON_DATA)):
+        await soon(lambda done=done: _held(world, min(most, len(ON_DATA) - done)))
+        world.outside.let_go(world.outside.calls[done][0])
+    await _ready(world, environment)
+    running, peak = 0, 0
+    for recorded in await world.events(environment):
+        running += isinstance(recorded.event, StepStarted) - isinstance(recorded.event, StepSucceeded)
+        peak = max(peak, running)
+    assert peak == most, reason
+
+
+def test_a_rate_holds_further_starts_for_a_minute() -> None:
+    rates, limited, free = Rates(), Target(name="a", provider="x", rate=2), Target(name="b", provider="x")
+    assert rates.free((limited, free), ("a", "b"), 9) == {"a": 2, "b": 9}
+    assert rates.wait((limited, free)) is None
+    rates.started("a")
+    rates.started("b")
+    assert rates.free((limited, free), ("a", "b"), 9) == {"a": 1, "b": 9}
+    rates.started("a")
+    assert rates.free((limited, free), ("a", "b"), 9) == {"b": 9}, "none now"
+    wait = rates.wait((limited, free))
+    assert wait is not None
+    assert 0 < wait <= 60
+
+
+async def test_a_worker_keeps_to_a_rate(world: World, employ: Employ) -> None:
+    await _limit(world, rate=2)
+    employ()
+    environment = await world.create()
+    await soon(lambda: _count(world, environment, StepSucceeded, 2))
+    # It goes on looking: what is due on another target is done, and the third step here still waits.
+    other = await world.create("other")
+    await world.send(other, "destroy")
+    await soon(lambda: _is_destroyed(world, other))
+    assert len(await _of(world, environment, StepStarted)) == 2
+    assert await world.store.queues() == ["data-1"]
+
+
+async def test_asked_to_stop_it_lets_its_step_end_and_begins_no_other(world: World, employ: Employ) -> None:
+    world.outside.hold("db.apply")
+    worker = employ(drain=30.0)
+    environment = await world.create()
+    await soon(lambda: _count(world, environment, StepSucceeded, 2))
+    await soon(lambda: _held(world, 1))
+    worker.stop()
+    world.outside.let_go("db.apply")
+    await soon(lambda: _count(world, environment, StepSucceeded, 3))
+    await soon(lambda: _has_left(world))
+    assert await world.store.queues() == ["run-1"], "what the result made due is left to others"
+    assert not await _of(world, environment, StepLost, StepStopped)
+
+
+async def test_what_does_not_end_in_time_is_stopped_and_goes_on_elsewhere(world: World, employ: Employ) -> None:
+    world.outside.hold("db.apply")
+    worker = employ(drain=0.05)
+    environment = await world.create()
+    await soon(lambda: _held(world, 1))
+    worker.stop()
+    await soon(lambda: _has_left(world))
+    assert len(await _of(world, environment, StepStopped)) >= 1
+    world.outside.let_go("db.apply")
+    employ()
+    await _ready(world, environment)
+    assert not await _of(world, environment, StepLost), "that was no death"
+
+
+async def test_a_fault_in_one_step_stops_no_other(world: World, employ: Employ) -> None:
+    world.outside.fail("cache.apply", RuntimeError("a fault in the provider"))
+    employ()
+    environment = await world.create()
+    await soon(lambda: _count(world, environment, StepSucceeded, 2))
+    conditions = (await world.view(environment)).conditions
+    assert [(each.kind, each.component) for each in conditions] == [("failed", "cache")]
+
+
+async def _limit(world: World, **limits: int) -> None:
+    def place(tx: Tx) -> None:
+        tx.put_target(replace(TARGETS[0], **limits))
+
+    await world.store.transact(place)
+
+
+async def _held(world: World, number: int) -> bool:
+    return world.outside.held == number
+
+
+async def _of(world: World, environment: str, *types: type[Any]) -> list[Any]:
+    return [each.event for each in await world.events(environment) if isinstance(each.event, types)]
+
+
+async def _count(world: World, environment: str, type_: type[Any], number: int) -> bool:
+    return len(await _of(world, environment, type_)) == number
+
+
+async def _ready(world: World, environment: str) -> None:
+    async def ready() -> bool:
+        return (await world.view(environment)).status == "ready"
+
+    await soon(ready)
+
+
+async def _is_destroyed(world: World, environment: str) -> bool:
+    return (await world.view(environment)).status == "destroyed"
+
+
+async def _has_left(world: World) -> bool:
+    """Whether no worker is registered any more, nor holds anything."""
+    return not await world.store.dead(-60.0)
