@@ -1,0 +1,57 @@
+"""Twins that run as processes, beside real servers; each test has a data directory of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from providers.local import LocalServers
+from tests.acceptance.catalogues import Opened
+from tests.acceptance.service import Service
+
+Start = Callable[..., Service]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All that stands here is slow, and part of every run all the same."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.acceptance)
+
+
+@pytest.fixture
+def opened(local_servers: LocalServers) -> tuple[Opened, ...]:
+    """The targets of the servers that all tests share."""
+    local_servers.start()
+    return local_servers.targets()
+
+
+@pytest.fixture
+def make_service(tmp_path: Path, opened: tuple[Opened, ...]) -> Iterator[Start]:
+    """Makes twins whose targets are the shared servers; settings by name, as `lease="2s"`."""
+    made: list[Service] = []
+
+    def make(**settings: object) -> Service:
+        directory = tmp_path / f"twin-{len(made) + 1}"
+        targets_file = write_targets(tmp_path / f"targets-{len(made) + 1}.yaml", opened, directory / "processes")
+        made.append(Service(directory, **{"local": "off", "targets_file": targets_file, **settings}))
+        return made[-1]
+
+    yield make
+    for service in made:
+        service.close()
+
+
+def write_targets(path: Path, opened: tuple[Opened, ...], processes: Path) -> Path:
+    """A file of targets for TWIN_TARGETS_FILE: these servers, and processes below a directory."""
+    entries = [
+        {"name": target.name, "config": target.config, "credentials": credentials} for target, credentials in opened
+    ]
+    entries.append({"name": "process/local", "config": {"directory": str(processes)}, "credentials": {}})
+    with path.open("w") as file:
+        YAML(typ="safe").dump({"targets": entries}, file)
+    path.chmod(0o600)
+    return path
