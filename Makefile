@@ -1,6 +1,7 @@
 # `make help` tells what can be made. For GNU make 3.81 and newer, as root or as a user; needs Python 3.11 or newer.
 PY := .venv/bin/python
 STAMP := .venv/.installed
+SINCE := $(shell date +%s)
 
 # Cheap suites first, those with real servers last.
 FIRST := $(wildcard tests/domain tests/vault tests/service tests/testing tests/simulation)
@@ -15,7 +16,7 @@ help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-17s %s\n", $$1, $$2}'
 
 run: $(STAMP) ## start the service if it does not run, and have a living guestbook
-	@$(PY) tools/run.py start
+	@MADE_SINCE=$(SINCE) $(PY) tools/run.py start
 
 stop: $(STAMP) ## end the service that `make run` started, and its local servers; all data stay
 	@$(PY) tools/run.py stop

@@ -5,9 +5,11 @@ The data folder is .twin in the project unless TWIN_DATA_DIR names another; the 
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -36,7 +38,7 @@ class Failed(Exception):
 
 def main() -> int:
     """Start or stop."""
-    began = time.monotonic()
+    began = float(os.environ.pop("MADE_SINCE", time.time()))
     try:
         settings = _settings()
         service = Service(settings)
@@ -48,7 +50,7 @@ def main() -> int:
         else:
             service.start()
             _up(service)
-            _tell(service, time.monotonic() - began)
+            _tell(service, time.time() - began)
     except (Failed, Problem) as problem:
         _say(f"{problem}\n{problem.mend or ''}".rstrip() if isinstance(problem, Problem) else str(problem))
         return 1
@@ -76,6 +78,7 @@ class Service:
     def start(self) -> None:
         """Have it answering, with our token; one that answers already is left alone."""
         if not self._answers():
+            self._check_port()
             self.settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             _say("starting the service")
             with self.log.open("ab") as log:
@@ -132,8 +135,19 @@ class Service:
     def _end(self) -> str:
         return "".join(self.log.read_text(errors="replace").splitlines(keepends=True)[-15:]).rstrip()
 
+    def _check_port(self) -> None:
+        place = (self.settings.host, self.settings.port)
+        with socket.socket() as probe:
+            probe.settimeout(5)
+            if probe.connect_ex(place) == 0:
+                raise Failed(
+                    f"Something that is no twin, or one that is not ready, answers at {place[0]}:{place[1]}.\n"
+                    "Choose another port: TWIN_PORT=8421 make run"
+                )
+
     def _check_token(self) -> None:
-        token = self.settings.token or self.settings.token_file.read_text().strip() if self._has_token() else ""
+        file = self.settings.token_file
+        token = self.settings.token or (file.read_text().strip() if file.exists() else "none")
         url = f"{self.settings.url}/v1/blueprints"
         answer = httpx.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
         if answer.status_code == httpx.codes.UNAUTHORIZED:
@@ -141,9 +155,6 @@ class Service:
                 f"Another twin answers at {self.settings.url}: it refuses the token of {self.settings.data_dir}.\n"
                 "Choose another port: TWIN_PORT=8421 make run"
             )
-
-    def _has_token(self) -> bool:
-        return bool(self.settings.token) or self.settings.token_file.exists()
 
 
 def _twin(*arguments: str) -> int:
@@ -153,6 +164,24 @@ def _twin(*arguments: str) -> int:
 def _up(service: Service) -> None:
     if code := _twin("up", str(BLUEPRINT), "--name", NAME):
         raise Failed(f"`twin up` ended with code {code}. The service's log: {service.log}")
+    if not _page_answers():
+        # Processes end with the machine: have the twin look, and mend what it finds.
+        _say("the guestbook does not answer; having the twin look")
+        _twin("detect-drift", NAME)
+        until = time.monotonic() + START
+        while not _page_answers():
+            if time.monotonic() > until:
+                raise Failed(f"The guestbook does not answer. See: twin show {NAME}; twin logs {NAME}")
+            time.sleep(0.5)
+
+
+def _page_answers() -> bool:
+    shown = subprocess.run([TWIN, "show", NAME, "--output", "json"], cwd=PROJECT, check=True, capture_output=True)  # noqa: S603
+    url = json.loads(shown.stdout)["url"]
+    try:
+        return bool(url) and httpx.get(url, timeout=10).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
 
 
 def _tell(service: Service, seconds: float) -> None:
@@ -167,14 +196,9 @@ def _tell(service: Service, seconds: float) -> None:
     _say(
         f"\nData: {settings.data_dir}\n"
         f"Logs: {service.log} (the service), `twin logs {NAME}` (the app)\n"
-        "Next:\n"
-        f"  . {shown}                         # this shell then knows `twin`\n"
-        f"  twin show {NAME}\n"
-        f"  twin scale {NAME} app replicas=3\n"
-        f"  twin events {NAME}\n"
-        f"  twin destroy {NAME}\n"
-        f"  make stop\n"
-        f"Took {seconds:.1f} s."
+        f"This shell knows `twin` after:  . {shown}\n"
+        "To end service and servers:     make stop\n"
+        f"Took {seconds:.0f} s."
     )
 
 
