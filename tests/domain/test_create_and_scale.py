@@ -181,3 +181,23 @@ def test_a_type_that_nobody_offers_is_refused():
 def test_an_update_that_says_nothing_is_refused(story):
     with pytest.raises(Invalid, match="changes nothing"):
         story.send(Update())
+
+
+def test_doubt_stays_until_something_succeeds(story):
+    """The attempt back to 1 was lost as well: the world may still show 5, whatever the digests say."""
+    story.work()
+    story.send(scale(5))
+    story.stop(story.start("app:apply"))
+    story.send(scale(1))
+    story.lose(story.start("app:apply"))
+    assert story.work() == ["app@1:apply"]
+    assert story.work() == []
+
+
+def test_a_late_result_that_says_what_is_known_makes_no_doubt(story):
+    zombie = story.start("db:apply")
+    story.lose(zombie, proven_dead=False)
+    story.work()
+    story.succeed(zombie)
+    assert plan(story.env).steps == ()
+    assert story.outcome(story.send(Scale(component="db", to={"connections": 10}))) == "succeeded"

@@ -79,8 +79,8 @@ class Instance(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `digest` None: its creation was begun and never seen to succeed. `uses`: the instances it was applied with.
     `removing`: a removal was begun, so it will not serve again. `drift`: how observed differs from applied.
-    `attempted`: the digest of an apply, or `suspended`, that was begun since and not seen to succeed: what stands may
-    be either.
+    `unsure`: a step that would make something else of it was begun since and none was seen to succeed, so what stands
+    may not be what is recorded here.
     """
 
     component: str
@@ -90,7 +90,7 @@ class Instance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     identity: str = ""
     traits: Traits = Traits()
     digest: str | None = None
-    attempted: str | None = None
+    unsure: bool = False
     inputs: dict[str, Any] = field(default_factory=dict)
     uses: tuple[str, ...] = ()
     external_id: str = ""

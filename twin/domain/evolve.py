@@ -127,13 +127,13 @@ def _(event: happened.StepSucceeded, env: Environment) -> Environment:
             proofs=_with(env.proofs, instance.key, proof),
         )
     if event.key.verb == "suspend":
-        suspended = replace(instance, suspended=True, attempted=None)
+        suspended = replace(instance, suspended=True, unsure=False)
         return replace(env, instances=_with(env.instances, instance.key, suspended))
     instance = replace(
         instance,
         placement=event.placement,
         digest=event.key.digest,
-        attempted=None,
+        unsure=False,
         inputs=running.inputs if running else instance.inputs,
         uses=running.uses if running else instance.uses,
         external_id=event.external_id,
@@ -370,14 +370,15 @@ def _may_come_up(env: Environment, text: str) -> bool:
 def _touched(env: Environment, key: StepKey) -> Environment:
     """An attempt whose outcome is not known (yet) may make of an instance what its key says."""
     instance = env.instances.get(key.instance)
-    attempted = {"apply": key.digest, "suspend": "suspended"}.get(key.verb)
-    if instance is None or attempted is None:
+    if instance is None or key.verb not in ("apply", "suspend"):
         return env
-    return replace(env, instances=_with(env.instances, key.instance, replace(instance, attempted=attempted)))
+    recorded = instance.suspended if key.verb == "suspend" else not instance.suspended and instance.digest == key.digest
+    unsure = replace(instance, unsure=instance.unsure or not recorded)
+    return replace(env, instances=_with(env.instances, key.instance, unsure))
 
 
 def _stripped(instance: Instance) -> Instance:
-    return replace(instance, inputs={}, outputs={}, uses=(), drift={}, digest=None, attempted=None, looked=None)
+    return replace(instance, inputs={}, outputs={}, uses=(), drift={}, digest=None, unsure=False, looked=None)
 
 
 def _with(values: Mapping[str, V], key: str, value: V) -> dict[str, V]:

@@ -119,7 +119,7 @@ def _shows(env: Environment, left: Plan, path: str) -> bool:
         for other in env.instances.values()
         if other.component == component
     )
-    if instance is None or instance.digest is None or instance.suspended or instance.attempted or not alone:
+    if instance is None or instance.digest is None or instance.suspended or instance.unsure or not alone:
         return False
     if path.startswith(f"components.{component}.inputs."):
         field = path.removeprefix(f"components.{component}.inputs.")

@@ -90,17 +90,14 @@ def _why_apply(env: Environment, name: str, instance: Instance | None) -> str:
         return "drift: " + "; ".join(f"{field}: {text}" if field else text for field, text in instance.drift.items())
     if instance.suspended:
         return "resume"
-    target = target_digest(env, name)
-    if instance.attempted not in (None, target):
-        return "an attempt that did not succeed may have changed it"
-    if instance.digest != target:
+    if instance.digest != target_digest(env, name):
         changed = sorted(
             field
             for field in instance.inputs.keys() | env.desired.components[name].inputs.keys()
             if instance.inputs.get(field) != env.desired.components[name].inputs.get(field)
         )
         return f"{', '.join(changed)} changed" if changed else "what it refers to changed"
-    return ""
+    return "an attempt that was not seen to succeed may have changed it" if instance.unsure else ""
 
 
 def _removals(
@@ -126,7 +123,7 @@ def _removals(
 
 def _suspension(env: Environment) -> list[Step]:
     candidates = [each for each in env.instances.values() if each.traits.suspends and _is_current(env, each)]
-    awake = {each.key: each for each in candidates if not each.suspended or each.attempted is not None}
+    awake = {each.key: each for each in candidates if not each.suspended or each.unsure}
     keys = {name: suspend_key(instance) for name, instance in awake.items()}
     return [
         Step(

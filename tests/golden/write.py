@@ -1,0 +1,125 @@
+"""Write the golden histories that the present schema_v does not have yet; never touch one that is there."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from twin.domain.signals.abandon import Abandon
+from twin.domain.signals.add_component import AddComponent
+from twin.domain.signals.cancel import Cancel
+from twin.domain.signals.destroy import Destroy
+from twin.domain.signals.detect_drift import DetectDrift
+from twin.domain.signals.extend import Extend
+from twin.domain.signals.protect import Protect
+from twin.domain.signals.remove_component import RemoveComponent
+from twin.domain.signals.resume import Resume
+from twin.domain.signals.retry import Retry
+from twin.domain.signals.scale import Scale
+from twin.domain.signals.suspend import Suspend
+from twin.domain.signals.unprotect import Unprotect
+from twin.domain.signals.update import Update
+from twin.domain.steps import Found, Looked
+from twin.domain.timers import next_tasks
+from twin.domain.twin import ENVIRONMENT, SCHEMA_V
+from twin.testing.blueprints import guestbook, make_library
+from twin.testing.story import BOB, Story
+
+FOLDER = Path(__file__).parent / f"v{SCHEMA_V}"
+
+
+def at_rest(story: Story) -> None:
+    """Created, scaled by two people, extended, protected; it sleeps."""
+    story.create(tier="preview", labels={"team": "red"}, inputs={"greeting": "hi"})
+    story.work()
+    story.send(Scale(component="app", to={"replicas": 2}))
+    story.send(Scale(component="app", to={"replicas": 3}), by=BOB)
+    story.work()
+    story.send(Extend(ttl="72h"))
+    story.send(Protect())
+
+
+def in_the_middle(story: Story) -> None:
+    """A replacement runs, another attempt is lost, a third waits after a failure, a fourth is blocked."""
+    story.create()
+    story.work()
+    story.send(Update(inputs={"zone": "b", "engine": "17"}, allow_data_loss=True))
+    story.send(AddComponent(component="search", type="test.service", needs=("jobs",)))
+    story.start("cache@2:apply")
+    story.lose(story.start("db@2:apply"), proven_dead=False)
+    story.fail(story.start("search:apply"), retry_after=30)
+    story.block(story.start("db@2:apply"))
+
+
+def drift_and_repair(story: Story) -> None:
+    """Looked at: one differs, data is gone; suspended and resumed; a removal is taken back."""
+    story.create()
+    story.work()
+    story.send(DetectDrift())
+    story.end(story.start("app:observe"), Looked(present=True, drift={"replicas": "0 run, 1 is wanted"}))
+    story.end(story.start("db:observe"), Looked(present=False))
+    story.work()
+    story.send(Suspend())
+    story.work()
+    story.send(Cancel(operation=story.send(RemoveComponent(component="app"))))
+    story.send(Resume())
+    story.work()
+    story.send(Retry(component="db"))
+    story.reject(story.start("db:apply"), "no room", field="connections")
+
+
+def to_the_end(story: Story) -> None:
+    """Cancelled work, an abandoned cache, leftovers, a certificate, and an effect that came after it."""
+    story.create(tier="prod")
+    story.work()
+    operation = story.send(Scale(component="db", to={"connections": 20}))
+    zombie = story.start("db:apply")
+    story.send(Cancel(operation=operation))
+    story.lose(zombie, proven_dead=False)
+    story.stop(story.start("db:apply"))
+    story.work()
+    story.send(Abandon(component="cache", reason="its zone burnt down"))
+    story.work()
+    story.send(Unprotect())
+    story.send(Destroy())
+    story.later(minutes=10)
+    story.work(until="data-1:sweep")
+    story.succeed(story.start("data-1:sweep"), found=(Found("keyspace", "left", "12 keys"),))
+    story.send(Retry())
+    story.work()
+    story.succeed(zombie)
+    story.work()
+
+
+STORIES: dict[str, Callable[[Story], None]] = {
+    "at-rest": at_rest,
+    "in-the-middle": in_the_middle,
+    "drift-and-repair": drift_and_repair,
+    "to-the-end": to_the_end,
+}
+
+
+def main() -> None:
+    """Write what is missing."""
+    FOLDER.mkdir(exist_ok=True)
+    for name, tell in STORIES.items():
+        path = FOLDER / f"{name}.json"
+        if path.exists():
+            continue
+        story = Story(make_library(guestbook()))
+        tell(story)
+        body = {
+            "schema_v": SCHEMA_V,
+            "events": [msgspec.Raw(ENVIRONMENT.encode_event(event)) for event in story.events],
+            "snapshot": msgspec.Raw(ENVIRONMENT.encode_state(story.env)),
+            "tasks": sorted(next_tasks(story.env), key=lambda task: (task.kind, task.key)),
+        }
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(body), indent=1) + b"\n")
+        sys.stdout.write(f"wrote {path}\n")
+
+
+if __name__ == "__main__":
+    main()
