@@ -1,4 +1,4 @@
-"""The guestbook's whole life on real servers: asked for, scaled at once, signed, broken, mended, asleep, renewed, gone."""
+"""The guestbook's whole life on real servers: scaled at once, signed, broken, mended, asleep, renewed, gone."""
 
 from __future__ import annotations
 
