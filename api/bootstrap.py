@@ -38,6 +38,7 @@ from twin.service.credentials import Revealing
 from twin.service.history import History
 from twin.service.principals import Tokens
 from twin.service.publishing import Blueprints
+from twin.service.refusals import Refusals
 from twin.service.target_registry import Targets
 from twin.service.twins import Twins
 from twin.settings import Settings
@@ -126,6 +127,7 @@ def _bind(
         revealing=Revealing(store, vault),
         logs=ComponentLogs(store, opened),
         tokens=Tokens(store),
+        refusals=Refusals(store),
         types=types,
         settings=settings,
         clock=clock,

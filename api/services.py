@@ -14,6 +14,7 @@ from twin.service.credentials import Revealing
 from twin.service.history import History
 from twin.service.principals import Tokens
 from twin.service.publishing import Blueprints
+from twin.service.refusals import Refusals
 from twin.service.target_registry import Targets
 from twin.service.twins import Twins
 from twin.settings import Settings
@@ -30,6 +31,7 @@ class Services(Struct, frozen=True, kw_only=True):
     revealing: Revealing
     logs: ComponentLogs
     tokens: Tokens
+    refusals: Refusals
     types: Mapping[str, ComponentType]
     settings: Settings
     clock: Clock

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from litestar import Litestar, Router
+from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
 
@@ -21,7 +22,7 @@ from api.http.health import healthy, ready
 from api.http.logs import read_logs
 from api.http.operations import get_operation
 from api.http.parameters import asked, expected_version, keyed, refuse_unknown
-from api.http.problems import HANDLERS
+from api.http.problems import HANDLERS, REFUSALS
 from api.http.signals import send_signal
 from api.http.streams import Stopping
 from api.http.targets import TargetController
@@ -80,6 +81,7 @@ def create_app(services: Services, stopping: Stopping | None = None) -> Litestar
         openapi_config=openapi_config(),
         request_max_body_size=MOST_BYTES,
         logging_config=None,
+        state=State({REFUSALS: services.refusals}),
         on_shutdown=[stop],
     )
     app.asgi_handler = Tracing(app.asgi_handler, services.clock)

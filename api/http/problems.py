@@ -9,14 +9,18 @@ from typing import Any
 import msgspec
 import structlog
 from litestar import Request, Response
+from litestar.background_tasks import BackgroundTask
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ExceptionHandlersMap
 from msgspec import Struct
 
-from twin.domain.errors import Invalid, Problem, StepFailure, Unavailable
+from twin.domain.errors import Forbidden, Invalid, Problem, StepFailure, Unavailable
+from twin.service.principals import Request as Asked
 
 PROBLEM_JSON = "application/problem+json"
 _URN = "urn:twin:problem:"
+REFUSALS = "refusals"
+"""Where the application's state keeps what records them."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -79,8 +83,20 @@ def answer(
     if problem.status == 503:
         more.setdefault("Retry-After", "1")
     return Response(
-        document(problem, state["request_id"]), status_code=problem.status, media_type=PROBLEM_JSON, headers=more
+        document(problem, state["request_id"]),
+        status_code=problem.status,
+        media_type=PROBLEM_JSON,
+        headers=more,
+        background=_recorded(request, problem) if isinstance(problem, Forbidden) else None,
     )
+
+
+def _recorded(request: Request[Any, Any, Any], refusal: Forbidden) -> BackgroundTask:
+    """After the answer, the refusal goes into the audit history."""
+    scope = request.scope
+    asked = Asked(request.user, scope["state"]["request_id"])
+    what = f"{request.method} {scope['path']}"
+    return BackgroundTask(request.app.state[REFUSALS].record, asked, what, refusal.message)
 
 
 def _told(request: Request[Any, Any, Any], problem: Problem) -> Response[ProblemDocument]:

@@ -152,3 +152,15 @@ async def test_verification_counts_what_it_checked(http: httpx.AsyncClient, envi
     platform = (await http.post("/v1/audit/verifications", json={"environment": "platform"})).json()
     assert platform["entities"] == 1
     assert (await http.post("/v1/audit/verifications", json={"environment": "env_0"})).status_code == 404
+
+
+async def test_being_refused_is_history_too(world: World) -> None:
+    async with world.client("reader") as reader:
+        refused = await reader.post("/v1/tokens", json={"name": "mine", "roles": [["*", "admin"]]})
+        assert refused.status_code == 403
+    async with world.client() as admin:
+        page = (await admin.get("/v1/audit", params={"correlation": refused.headers["X-Request-Id"]})).json()
+    (event,) = page["items"]
+    assert event["data"]["what"] == "request_refused"
+    assert event["data"]["details"]["request"] == "POST /v1/tokens"
+    assert event["actor"]["kind"] == "token", "who tried stands in it"

@@ -38,6 +38,7 @@ from twin.service.credentials import Revealing
 from twin.service.history import History
 from twin.service.principals import Tokens, hash_of
 from twin.service.publishing import Blueprints
+from twin.service.refusals import Refusals
 from twin.service.target_registry import Targets
 from twin.service.twins import Twins
 from twin.settings import Settings
@@ -127,6 +128,7 @@ class World:
             blocks=Blocks(self.store, self.changes),
             revealing=Revealing(self.store, self.vault),
             logs=ComponentLogs(self.store, Open(self.chatty)),
+            refusals=Refusals(self.store),
             tokens=Tokens(self.store),
             types=TYPES,
             settings=settings,
