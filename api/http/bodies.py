@@ -14,6 +14,8 @@ from twin.domain.near import suggestion
 MOST_BYTES = 1024 * 1024
 """Greatest size of a body that is not a bundle."""
 
+_DEEPEST = 64
+
 JSON = "application/json"
 GZIP = "application/gzip"
 
@@ -44,9 +46,26 @@ async def read_object(request: Request[Any, Any, Any]) -> dict[str, Any]:
         raise Malformed(f"the body is not JSON: {error}", mend="Correct the body.") from None
     if not isinstance(plain, dict):
         raise Invalid("the body is not a JSON object", field="body")
+    if _too_deep(plain):
+        raise Invalid(f"the body is nested deeper than {_DEEPEST}", field="body", mend="Send flatter values.")
     if b"\\u0000" in body:  # no database of ours keeps it in text
         raise Invalid("the body holds a NUL character", field="body", mend="Leave it out.")
     return plain
+
+
+def _too_deep(plain: Any) -> bool:
+    """What walks values later recurses, and must not run out of stack."""
+    level: list[Any] = [plain]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def as_type(plain: dict[str, Any], wanted: type[T]) -> T:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from twin.domain.errors import Invalid
+
+Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+"""What the databases can compare with: a forged cursor may hold anything."""
 
 
 class EventPosition(Struct, frozen=True, array_like=True, tag="e"):
     """The place of one event: in commit order (`xid`, `id`), and in its own entity's stream (`seq`)."""
 
-    xid: int
-    id: int
+    xid: Number
+    id: Number
     entity: str
-    seq: int
+    seq: Number
 
 
 class EntityPosition(Struct, frozen=True, array_like=True, tag="n"):
@@ -29,7 +32,7 @@ class EntityPosition(Struct, frozen=True, array_like=True, tag="n"):
 class OperationPosition(Struct, frozen=True, array_like=True, tag="o"):
     """A place in the list of an entity's operations."""
 
-    seq: int
+    seq: Number
 
 
 P = TypeVar("P", EventPosition, EntityPosition, OperationPosition)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -104,6 +106,30 @@ async def test_what_is_wrong_with_a_request_is_named(
     assert (answer.status_code, problem["code"], problem["field"]) == (status, code, field), answer.text
     assert problem["request_id"] == answer.headers["X-Request-Id"]
     assert problem["detail"], "a person is told what is wrong"
+
+
+@pytest.mark.parametrize("depth", [65, 900, 100_000])
+async def test_a_body_cannot_exhaust_the_stack(http: httpx.AsyncClient, environment: str, depth: int) -> None:
+    content = b'{"signal":"update","inputs":{"greeting":' + b"[" * depth + b"]" * depth + b"}}"
+    path = f"/v1/environments/{environment}/signals"
+    answer = await http.post(path, content=content, headers={"Content-Type": "application/json"})
+    assert answer.status_code in (400, 422), answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "position"),
+    [
+        ("/v1/audit", ["e", 2**63, 2**63, "x", 2**63]),
+        ("/v1/audit", ["e", 10**30, 1, "x", 1]),
+        ("/v1/audit", ["n", "env_1"]),
+        ("/v1/environments", ["o", 1]),
+        ("/v1/environments", "env_1"),
+    ],
+)
+async def test_a_forged_cursor_is_refused(http: httpx.AsyncClient, path: str, position: Any) -> None:
+    forged = base64.urlsafe_b64encode(json.dumps(position).encode()).decode()
+    answer = await http.get(path, params={"after": forged})
+    assert (answer.status_code, answer.json()["field"]) == (422, "cursor"), answer.text
 
 
 async def test_a_wrong_method_names_the_right_ones(http: httpx.AsyncClient) -> None:
