@@ -23,6 +23,7 @@ from providers.postgres.errors import (
     Doing,
     dropping_role,
     installing,
+    translate,
     translated,
     working_on,
 )
@@ -35,6 +36,10 @@ CONNECT_TIMEOUT = 10
 LOCK_TIMEOUT = "20s"
 """How long a statement waits for a lock before the step is given back as Transient."""
 
+FROZEN_AFTER = "10s"
+"""How long the worker before us may still hold a name. One that runs learns sooner than that that it has been replaced;
+one that stands still (stopped, swapped out, cut off) would hold it for ever."""
+
 BUILTIN_LOCALES = frozenset({"C.UTF-8", "PG_UNICODE_FAST"})
 """Locales that PostgreSQL 17+ brings itself: the same sort order on every machine, never changed by the C library."""
 
@@ -43,6 +48,19 @@ CREATED_BY_ANOTHER = (DuplicateDatabase, DuplicateObject, UniqueViolation)
 
 INVALID = -2
 """`datconnlimit` of a database whose DROP was interrupted: it can only be dropped."""
+
+
+_LOCK: LiteralString = "SELECT pg_catalog.pg_advisory_lock(pg_catalog.hashtextextended(%s, 0))"
+
+# A role may end its own sessions without further rights. A key of 64 bits stands in pg_locks in two halves.
+_END_HOLDER: LiteralString = """
+    SELECT pg_catalog.pg_terminate_backend(held.pid)
+    FROM pg_catalog.pg_locks AS held JOIN pg_catalog.pg_stat_activity AS session USING (pid)
+    WHERE held.locktype = 'advisory' AND held.granted AND held.objsubid = 1 AND held.pid <> pg_backend_pid()
+      AND held.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+      AND session.usename = current_user
+      AND held.classid::bigint << 32 | held.objid::bigint = pg_catalog.hashtextextended(%s, 0)
+"""
 
 
 class DatabaseState(Struct, frozen=True, kw_only=True):
@@ -149,8 +167,20 @@ class Session:
         return str(rows[0][0])
 
     async def lock(self, name: str) -> None:
-        """Until this session ends, no other worker works on `name`: two at once would fail in each other's way."""
-        await self._read("SELECT pg_catalog.pg_advisory_lock(pg_catalog.hashtextextended(%s, 0))", name)
+        """Until this session ends, no other worker works on `name`: two at once would fail in each other's way.
+
+        The engine runs no two steps on one component, so whoever still holds it has lost its lease: its session is
+        ended, and what it does after that is refused here as its result is there.
+        """
+        await self._read("SELECT pg_catalog.set_config('lock_timeout', %s, false)", FROZEN_AFTER)
+        try:
+            await self._connection.execute(_LOCK, [name])
+        except psycopg.errors.LockNotAvailable:
+            await self._read(_END_HOLDER, name)
+            await self._read(_LOCK, name)
+        except psycopg.Error as error:
+            raise translate(error, target=self._target, user=self._user, doing=CONNECT) from None
+        await self._read("SELECT pg_catalog.set_config('lock_timeout', %s, false)", LOCK_TIMEOUT)
 
     async def database(self, name: str) -> DatabaseState | None:
         """The database of that name, or None."""

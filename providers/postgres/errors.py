@@ -137,7 +137,7 @@ def translate(error: psycopg.Error, *, target: str, user: str, doing: Doing) -> 
         )
     if code == PRIVILEGE:
         return Blocked(
-            f'{place}: role "{user}" may not {doing.action}: {said}',
+            f'role "{user}" may not {doing.action} ({place}: {said})',
             key=f"{target}/{doing.reason}",
             mend=doing.mend.format(user=user),
         )
