@@ -28,7 +28,7 @@ $(STAMP): requirements.lock pyproject.toml tools/setup.sh
 	@sh tools/setup.sh
 	@touch $@
 
-test: $(STAMP) ## all tests, with real servers; ARGS="-k scale" narrows them
+test: $(STAMP) ## all tests, with real servers; SUITES=tests/store or ARGS="-k scale" narrow them
 	@$(PY) -m pytest $(SUITES) $(ARGS)
 
 lint: $(STAMP) ## ruff: rules and format
