@@ -81,9 +81,9 @@ class Chatty:
         self.left = asyncio.Event()
 
     async def logs(self, ref: ComponentRef, *, lines: int, follow: bool) -> AsyncIterator[LogLine]:
-        for number in range(min(lines, 3)):
-            yield LogLine(source=f"{ref.component}/1", text=f"line {number}")
         try:
+            for number in range(min(lines, 3)):
+                yield LogLine(source=f"{ref.component}/1", text=f"line {number}")
             if follow:
                 await asyncio.Event().wait()  # nothing more is ever written
         finally:
