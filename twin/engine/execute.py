@@ -123,18 +123,22 @@ class Executor:
         await self._store.transact(lambda tx: tx.transition(task.entity_kind, task.entity, given, cause))
         self._changes.notify(task.entity)
 
-    async def lost(self, task: Claimed, *, proven_dead: bool) -> None:
-        """Declare the attempt of a dead worker lost, so that another goes on."""
+    async def lost(self, task: Claimed, *, proven_dead: bool) -> bool:
+        """Declare the attempt of a dead worker lost, so that another goes on. False if it came to an end after all, or
+        somebody else has declared it lost."""
 
-        def lose(tx: Tx) -> None:
+        def lose(tx: Tx) -> bool:
             if not tx.release(task, died=True):
-                return  # it came to an end after all, or somebody else has declared it lost
+                return False
             given = LoseStep(key=StepKey.parse(task.key), epoch=task.epoch, proven_dead=proven_dead)
             tx.transition(task.entity_kind, task.entity, given, Cause(TWIN))
+            return True
 
-        await self._store.transact(lose)
+        if not await self._store.transact(lose):
+            return False
         self._changes.notify(task.entity)
         log.warning("step lost with its worker", environment=task.entity, step=task.key, proven_dead=proven_dead)
+        return True
 
     def _start(self, tx: Tx, task: Claimed) -> Attempt | None:
         """The intent: committed before the call, and with it every secret that we mint for it."""

@@ -59,7 +59,8 @@ async def test_the_step_of_a_process_that_is_proven_dead_has_settled_soon(world:
 async def test_two_reapers_free_it_once(world: World) -> None:
     environment, step = await _held(world, GHOST)
     reapers = [_reaper(world, lease=NOW, name=f"reaper-{number}") for number in range(2)]
-    await asyncio.gather(*(reaper.reap() for reaper in reapers))
+    freed = await asyncio.gather(*(reaper.reap() for reaper in reapers))
+    assert sum(freed) == 1
     assert len([each for each in await world.events(environment) if isinstance(each.event, StepLost)]) == 1
     deaths = {each.key.partition("@")[0]: each.deaths for each in await world.store.claim("next", {"data-1": 9}, 9)}
     assert deaths["db"] == 1

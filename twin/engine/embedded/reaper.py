@@ -34,8 +34,7 @@ class Reaper:
                 continue  # late ourselves: the next heartbeat will show it
             dead = proven_dead(worker)
             for task in held:
-                await self._executor.lost(task, proven_dead=dead)
-                freed += 1
+                freed += await self._executor.lost(task, proven_dead=dead)
             await self._queue.bury(worker)
             log.info("worker buried", worker=worker, tasks=len(held), proven_dead=dead)
         return freed
