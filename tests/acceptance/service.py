@@ -78,16 +78,15 @@ class Service:
 
         eventually(ready, within=START_SECONDS, why=self.last_lines)
 
-    def work(self) -> subprocess.Popen[bytes]:
-        """`twin worker`, once it is ready."""
-        before = self.log.read_bytes().count(b"Twin worker is ready") if self.log.exists() else 0
-        process = self.start("worker")
-        eventually(
-            lambda: self.log.read_bytes().count(b"Twin worker is ready") > before,
-            within=START_SECONDS,
-            why=self.last_lines,
-        )
-        return process
+    def work(self, number: int = 1) -> list[subprocess.Popen[bytes]]:
+        """So many `twin worker`, once all are ready."""
+        before = self._ready_workers()
+        workers = [self.start("worker") for _ in range(number)]
+        eventually(lambda: self._ready_workers() == before + number, within=START_SECONDS, why=self.last_lines)
+        return workers
+
+    def _ready_workers(self) -> int:
+        return self.log.read_bytes().count(b"Twin worker is ready") if self.log.exists() else 0
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
         """kill -9, with no chance to do anything before."""
