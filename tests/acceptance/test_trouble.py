@@ -88,7 +88,7 @@ def test_a_missing_right_stops_many_and_is_given_once(
     assert block["owner"] == "platform"
     assert (block["waiting"], sorted(block["environments"])) == (3, ["shop/one", "shop/three", "shop/two"])
     assert re.search(
-        r'blocked \d+ (s|min) at db: .*role "twin" may not create databases.* Owner: platform\. '
+        r'blocked \d+ (s|min) at db: role "twin" may not create databases \(.*\)\. Owner: platform\. '
         r'Mend: ALTER ROLE "?twin"? CREATEDB, then: twin blocks resolve postgres/local/createdb',
         service.twin("show", "shop/one"),
     ), service.twin("show", "shop/one")
