@@ -55,11 +55,8 @@ async def ensure_token(store: Store, settings: Settings) -> bool:
     token = fresh_token() if fresh else path.read_text().strip()
     stored = StoredToken(hash=hash_of(token), name="admin", roles=(("*", "admin"),), created_at=SystemClock().now())
 
-    def keep(tx: Tx) -> None:
-        if tx.token(stored.hash) is None:
-            tx.put_token(stored)
-
-    await store.transact(keep)
+    if await store.token(stored.hash) is None:
+        await store.transact(lambda tx: tx.put_token(stored))
     if fresh:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:

@@ -197,10 +197,6 @@ class Tx(Protocol):
         """Keep a token's hash."""
         ...
 
-    def token(self, hash: str) -> StoredToken | None:  # noqa: A002
-        """The token with that hash, unless expired."""
-        ...
-
     def resolve_block(self, key: str, by: Actor) -> int | None:
         """Make due every twin's block task of that key. How many; None if there is no such block open."""
         ...
@@ -319,6 +315,14 @@ class Reads(Protocol):
 
     async def blocks(self, *, open_only: bool = True) -> tuple[StoredBlock, ...]:
         """Blocks with the twins they stop."""
+        ...
+
+    async def token(self, hash: str) -> StoredToken | None:  # noqa: A002
+        """The token with that hash, unless expired."""
+        ...
+
+    async def targets(self) -> tuple[Target, ...]:
+        """All targets, by name."""
         ...
 
     async def blueprints(self, name: str | None = None) -> tuple[StoredBlueprint, ...]:

@@ -10,6 +10,7 @@ import msgspec
 
 from twin.domain import events as happened
 from twin.domain.errors import NotFound
+from twin.domain.identity import OperationId
 from twin.domain.operations import BlockRaised, OperationAccepted, OperationEnded
 from twin.domain.platform import Fact
 from twin.domain.twin import ENVIRONMENT
@@ -73,7 +74,8 @@ class History:
         newest = max(named, key=lambda instance: instance.incarnation, default=None)
         events = [each async for each in self._all(EventFilter(entity=entity, component=name))]
         last = next((each for each in reversed(events) if each.type == "step_succeeded"), None)
-        operations = await self._operations(events)
+        wanting = [o.id for o in env.operations.values() if name in o.components]
+        operations = await self._operations(events, wanting)
         return Explanation(
             environment=entity,
             component=name,
@@ -107,10 +109,10 @@ class History:
                 return
             cursor = page.next
 
-    async def _operations(self, events: list[Recorded]) -> tuple[OperationView, ...]:
-        ids = dict.fromkeys(
-            operation for each in events for operation in getattr(each.event, "operations", ()) or _own(each)
-        )
+    async def _operations(self, events: list[Recorded], wanting: list[OperationId]) -> tuple[OperationView, ...]:
+        """Those that the events name, and those that want something of it now."""
+        named = (operation for each in events for operation in getattr(each.event, "operations", ()) or _own(each))
+        ids = dict.fromkeys([*named, *wanting])
         rows = [await self._store.operation(operation) for operation in ids]
         return tuple(operation_row_view(row) for row in rows if row is not None)
 

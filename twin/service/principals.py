@@ -70,7 +70,7 @@ class Tokens:
 
     async def authenticate(self, token: str) -> Principal:
         """The principal of a token; raises `Unauthenticated`."""
-        stored = await self._store.transact(lambda tx: tx.token(hash_of(token)))
+        stored = await self._store.token(hash_of(token))
         if stored is None:
             raise Unauthenticated(
                 "this token is unknown or expired",

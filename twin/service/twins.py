@@ -144,11 +144,13 @@ class Twins:
         if row is None:
             others = await self._store.entities(KIND, project=project, limit=1000)
             near = near_misses(name, [other.name for other in others.items])
-            raise NotFound(f"project {project!r} has no environment {name!r}", field="name", near=near)
+            mend = None if near else "See `twin ls` for what there is."
+            raise NotFound(f"project {project!r} has no environment {name!r}", field="name", near=near, mend=mend)
         return environment_view(row.state, row.seq, self._clock.now())
 
     async def at(self, environment_id: str, as_of: datetime, by: Principal) -> EnvironmentView:
-        """The environment as it was at a time, also after its destruction. The version is that of then."""
+        """The environment as it was at a time, also after its destruction. It has no version: nothing
+        can be sent to the past."""
         row = await self._row(environment_id, by, "viewer")
         env = await self._store.history(KIND, row.entity, until=as_of)
         if env is None:

@@ -52,6 +52,6 @@ def from_cursor(cursor: str, kind: type[P]) -> P:
     except (ValueError, msgspec.MsgspecError) as error:
         raise Invalid(
             f"{cursor!r} is not a cursor of this list.",
-            field="cursor",
+            field="after",
             mend="Use the `next` of a page unchanged, or leave it out to begin at the start.",
         ) from error

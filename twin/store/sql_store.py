@@ -11,6 +11,7 @@ from sqlalchemy import make_url
 
 from twin.domain.decider import Decider
 from twin.domain.errors import Invalid
+from twin.domain.targets import Target
 from twin.ports.clock import Clock
 from twin.ports.store import (
     Claimed,
@@ -20,10 +21,11 @@ from twin.ports.store import (
     Page,
     StoredBlock,
     StoredBlueprint,
+    StoredToken,
     Tx,
     Verification,
 )
-from twin.store import audit, blocks, library, reads, tasks
+from twin.store import access, audit, blocks, library, reads, tasks
 from twin.store.moments import optional_moment
 from twin.store.transact import Deciders, Driver
 from twin.store.tx import SqlTx
@@ -108,6 +110,14 @@ class SqlStore:
     async def blocks(self, *, open_only: bool = True) -> tuple[StoredBlock, ...]:
         """Blocks with the twins they stop."""
         return await self._driver.read(lambda c: blocks.stored(c, open_only=open_only))
+
+    async def token(self, hash: str) -> StoredToken | None:  # noqa: A002 - named so in the port
+        """The token with that hash, unless expired."""
+        return await self._driver.read(lambda c: access.token(c, hash, self._driver.now(c)))
+
+    async def targets(self) -> tuple[Target, ...]:
+        """All targets, by name."""
+        return await self._driver.read(library.all_targets)
 
     async def blueprints(self, name: str | None = None) -> tuple[StoredBlueprint, ...]:
         """Published versions, newest first."""

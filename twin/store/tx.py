@@ -137,10 +137,6 @@ class SqlTx:
         """Keep a token's hash."""
         access.put_token(self._connection, token)
 
-    def token(self, hash: str) -> StoredToken | None:  # noqa: A002 - named so in the port
-        """The token with that hash."""
-        return access.token(self._connection, hash, self._tx.now())
-
     def resolve_block(self, key: str, by: Actor) -> int | None:
         """Make due every twin's block task of that key."""
         return blocks.resolve(self._tx, key, by)

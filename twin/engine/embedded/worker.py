@@ -104,7 +104,7 @@ class Worker:
         self._again.clear()
         try:
             timers = await self._fire()
-            targets = await self._store.transact(lambda tx: tx.targets())
+            targets = await self._store.targets()
             claimed = await self._claim(targets)
             if timers == _TIMERS_AT_ONCE or claimed:
                 return
