@@ -118,8 +118,9 @@ def test_destroy_goes_backwards_and_proves_it():
     story = ready()
     operation = story.send(Destroy())
     assert status(story.env) == "destroying"
+    assert [key.split(":")[0] for key in story.due()] == ["app@1"], "first what uses, then what is used"
     done = story.work()
-    assert done[0] == "app@1:remove", "first what uses, then what is used"
+    assert done[0] == "app@1:remove"
     assert sorted(done[1:4]) == ["cache@1:remove", "db@1:remove", "jobs@1:remove"]
     assert sorted(done[4:]) == ["data-1@0:sweep", "run-1@0:sweep"], "an inventory of every place ever used"
     assert story.outcome(operation) == "succeeded"

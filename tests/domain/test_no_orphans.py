@@ -11,6 +11,7 @@ from twin.domain.signals.destroy import Destroy
 from twin.domain.signals.remove_component import RemoveComponent
 from twin.domain.signals.retry import Retry
 from twin.domain.signals.scale import Scale
+from twin.domain.signals.update import Update
 from twin.domain.status import status
 from twin.domain.steps import FailedTransient, Found
 from twin.testing.story import Attempt, Story
@@ -218,6 +219,17 @@ class TestAbandon:
         assert standing.work() == ["db@1:remove"]
         standing.send(Destroy())
         assert "data-1@0:sweep" in standing.work()
+
+    def test_what_comes_back_from_abandoned_ground_never_serves_again(self, standing):
+        standing.send(Scale(component="cache", to={"megabytes": 32}))
+        attempt = standing.start("cache:apply")
+        standing.send(burn("cache"))
+        standing.work()
+        standing.send(Update(inputs={"zone": "b"}))
+        standing.work()
+        standing.succeed(attempt)
+        standing.send(Update(inputs={"zone": "a"}))
+        assert standing.env.desired.components["cache"].incarnation == 4, "not the first, which was given up"
 
     def test_it_needs_something_that_stands_and_a_reason(self, standing):
         with pytest.raises(UnknownComponent):
