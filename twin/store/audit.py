@@ -7,7 +7,19 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import BigInteger, ColumnElement, Connection, Select, Text, bindparam, cast, literal, select, tuple_
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    LargeBinary,
+    Select,
+    Text,
+    bindparam,
+    cast,
+    literal,
+    select,
+    tuple_,
+)
 
 from twin.domain.decider import fold
 from twin.domain.identity import Actor
@@ -121,7 +133,11 @@ def history(connection: Connection, decider: Any, entity: str, *, until: datetim
 
 
 _heads = select(entities.c.id, entities.c.seq, entities.c.head)
-_links: Select[Any] = select(events).order_by(_e.entity, _e.seq)
+# Cast: in SQLite an intruder may leave a text where bytes or a number stood; it is to be found, not to be tripped on.
+_casts = {"seq": BigInteger, "prev_hash": LargeBinary, "hash": LargeBinary, "body": LargeBinary}
+_links: Select[Any] = select(
+    *(cast(column, _casts[column.name]).label(column.name) if column.name in _casts else column for column in _e)
+).order_by(_e.entity, _e.seq)
 
 
 def verify(connection: Connection, entity: str | None) -> Verification:
