@@ -19,10 +19,16 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from io import FileIO
 from typing import Any, NoReturn
 
 LONGEST_LINE = 16 * 1024
 LOG_BYTES = 1024 * 1024  # of the current file; one older file is kept beside it
+
+
+def _private(path: str) -> FileIO:
+    """A file to append to, for its owner alone whatever the umask: an app's words are nobody else's."""
+    return FileIO(path, "a", opener=lambda name, flags: os.open(name, flags, 0o600))
 
 
 class Log:
@@ -32,7 +38,7 @@ class Log:
         self.path = path
         self.hidden = hidden
         self.rest = b""
-        self.file = open(path, "ab", buffering=0)  # noqa: SIM115 - open for as long as the app runs
+        self.file = _private(path)
 
     def take(self, data: bytes) -> None:
         """Write the whole lines of `data` and keep the rest for later."""
@@ -54,7 +60,7 @@ class Log:
             if self.file.tell() > LOG_BYTES:
                 self.file.close()
                 os.replace(self.path, self.path + ".1")
-                self.file = open(self.path, "ab", buffering=0)  # noqa: SIM115
+                self.file = _private(self.path)
 
     def close(self) -> None:
         """Write the unfinished line."""
