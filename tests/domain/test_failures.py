@@ -270,6 +270,16 @@ class TestPolicy:
         assert failure.message == "still no answer (given up after 2 attempts, the component's policy)"
         assert "twin retry shop/dev" in failure.mend
 
+    def test_a_retry_grants_the_bound_anew(self, bounded):
+        story = bounded(attempts=2)
+        for _ in range(2):
+            story.fail(story.start("db:apply"))
+            story.later(minutes=1)
+        story.send(Retry())
+        story.fail(story.start("db:apply"))
+        (failure,) = story.env.failures.values()
+        assert failure.kind == "transient", "whoever looked at it allows two attempts again"
+
     def test_so_much_time(self, bounded):
         story = bounded(within="10m")
         story.fail(story.start("db:apply"))

@@ -204,6 +204,10 @@ class Environment(Struct, frozen=True, kw_only=True, omit_defaults=True):
         running = self.running.get(str(key))
         return running.epoch if running is not None else 0
 
+    def policy_block(self, key: StepKey) -> str:
+        """The block under which a step waits once its component's policy is used up."""
+        return f"policy/{self.project}/{self.name}/{key.component}"
+
     @property
     def departing(self) -> bool:
         """Whether destruction has begun."""

@@ -239,10 +239,15 @@ def _(event: happened.FailuresCleared, env: Environment) -> Environment:
         key: replace(instance, digest=None, drift={}) if instance.lost and _is_cleared(key, gone) else instance
         for key, instance in env.instances.items()
     }
+    # Whoever clears a policy's bound grants it anew; any other count goes on.
+    spent = {
+        key for key in gone & env.failures.keys() if env.failures[key].block == env.policy_block(StepKey.parse(key))
+    }
     return replace(
         env,
         instances=consented,
         failures={key: failure for key, failure in env.failures.items() if key not in gone},
+        attempts={key: count for key, count in env.attempts.items() if key not in spent},
         deaths={key: count for key, count in env.deaths.items() if key not in gone},
         leftovers={} if any(":sweep:" in key for key in gone) else env.leftovers,
     )

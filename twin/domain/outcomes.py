@@ -202,7 +202,7 @@ def _bound_reached(env: Environment, key: StepKey, attempt: int, context: Contex
 def _exhausted(env: Environment, key: StepKey, message: str, bound: str) -> FailedBlocked:
     return FailedBlocked(
         message=f"{message} (given up after {bound}, the component's policy)",
-        block=f"policy/{env.project}/{env.name}/{key.component}",
+        block=env.policy_block(key),
         owner=f"project {env.project}",
         mend=f"Mend the cause, then: twin retry {env.project}/{env.name}",
     )
