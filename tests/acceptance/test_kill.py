@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -84,12 +84,12 @@ class Killer:
         for number in range(times):
             # What is left after a kill, and is found and adopted, goes faster than the first time.
             until = self._steps() + self._random.randrange(max(1, steps - 1) if number == 0 else max(1, steps // 3))
-            with contextlib.suppress(AssertionError):  # what is left may be less
-                eventually(lambda until=until: self._steps() >= until, within=PATIENCE)
+            self._let_work(until)
             with pytest.raises(subprocess.TimeoutExpired):  # else it ended by itself
                 self._process.wait(self._random.uniform(0, MOMENT))
             self.service.kill(self._process)
             self.moments.append(datetime.now(UTC))
+            _check_nothing_is_doubled(self.service)
             self._restart()
         self.service.wait_until_ready(self._process)
 
@@ -97,7 +97,16 @@ class Killer:
         """Until it works again; its API may take a moment longer."""
         ready = self._count(b'"worker ready"')
         self._process = self.service.start("serve")
-        eventually(lambda: self._count(b'"worker ready"') > ready, within=60, why=self.service.last_lines)
+        eventually(
+            lambda: self._count(b'"worker ready"') > ready or self._process.poll() is not None,
+            within=60,
+            why=self.service.last_lines,
+        )
+
+    def _let_work(self, until: int) -> None:
+        """Until so many steps have begun or ended, or, if fewer were left, for a while."""
+        enough = time.monotonic() + PATIENCE
+        eventually(lambda: self._steps() >= until or time.monotonic() > enough)
 
     def _steps(self) -> int:
         return self._count(b'"step started"') + self._count(b'"step ended"')
@@ -160,6 +169,16 @@ def _check(service: Service, environment: str, phase: str) -> None:
     assert sorted(name.split()[1].partition("-")[0] for name in seen.replicas) == [str(n) for n in range(replicas)]
     assert set(seen.replicas.values()) == {1}, "one app per slot"
     assert seen.processes == 2 * replicas, "an app and its supervisor each, and nobody else"
+
+
+def _check_nothing_is_doubled(service: Service) -> None:
+    """Also in the middle of the work, with nobody to mend it."""
+    for environment in service.environments[-1:]:
+        seen = _seen(service, environment)
+        assert set(seen.replicas.values()) <= {1}, "one app per slot"
+        for names in (seen.databases, seen.roles, seen.users, seen.accounts, seen.streams):
+            assert set(names.values()) <= {1}, seen
+            assert len(names) <= 2, ("one, and the incarnation that replaces it", seen)
 
 
 def _each_ended_once(service: Service, environment: str) -> None:
