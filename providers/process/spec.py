@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct, field
 
-from twin.domain.component_type import SCALABLE, ComponentType, inputs_schema
+from twin.domain.component_type import SCALABLE, SHOWN, ComponentType, inputs_schema
 from twin.domain.errors import Invalid, Terminal
 
 SECONDS = {"x-unit": "seconds"}
@@ -44,7 +44,7 @@ class Health(Struct, frozen=True, forbid_unknown_fields=True):
 class Service(Struct, frozen=True, forbid_unknown_fields=True):
     """Inputs of `process.service`: a command that serves HTTP on 127.0.0.1:$PORT."""
 
-    command: Command
+    command: Annotated[Command, Meta(extra_json_schema=SHOWN)]
     replicas: Annotated[
         int, Meta(ge=0, le=50, description="Processes to run.", extra_json_schema=SCALABLE | {"x-unit": "processes"})
     ] = 1
@@ -54,7 +54,8 @@ class Service(Struct, frozen=True, forbid_unknown_fields=True):
     ] = field(default_factory=dict)
     source: Annotated[GitSource | None, Meta(description="Where the files come from; the bundle if absent.")] = None
     build: Annotated[
-        Command | None, Meta(description="Run once per version of the source, without the service's env.")
+        Command | None,
+        Meta(description="Run once per version of the source, without the service's env.", extra_json_schema=SHOWN),
     ] = None
     health: Health = field(default_factory=Health)
     stop_grace: Annotated[

@@ -183,6 +183,17 @@ def is_holder(path: Path) -> bool:
     return any(path.match(pattern) for pattern in HOLDERS)
 
 
+def test_no_blueprint_puts_a_secret_on_a_command_line(make_service: Start, tmp_path: Path) -> None:
+    """Every user of a machine can read the command lines of all its processes."""
+    service = make_service()
+    service.serve("--no-worker")
+    for name in ("command", "build"):
+        app = {"command": ["python", "app.py"], name: ["python", "app.py", "--url=${db.secrets.url}"]}
+        components = {"db": {"type": "postgres.database"}, "app": {"type": "process.service", "inputs": app}}
+        with pytest.raises(AssertionError, match=rf"422 .*components\.app\.inputs\.{name} refers to the secret"):
+            service.publish(folder(tmp_path / name, components, name="teller"))
+
+
 def test_credentials_are_shown_once_asked_for_and_that_is_recorded(make_service: Start, tmp_path: Path) -> None:
     service = make_service()
     service.serve()

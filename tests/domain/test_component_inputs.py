@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec import Meta, Struct, field
 
 from twin.domain.component_inputs import validate_inputs
-from twin.domain.component_type import ComponentType, inputs_schema
+from twin.domain.component_type import SHOWN, ComponentType, inputs_schema
 from twin.domain.errors import Invalid, OutOfBounds
 
 
@@ -23,7 +23,7 @@ class Probe(Struct, forbid_unknown_fields=True):
 
 
 class Inputs(Struct, forbid_unknown_fields=True):
-    command: Annotated[list[str], Meta(min_length=1)]
+    command: Annotated[list[str], Meta(min_length=1, extra_json_schema=SHOWN)]
     replicas: Annotated[int, Meta(ge=1, le=5)] = 1
     host: Annotated[str, Meta(pattern=r"^[a-z.]+$", max_length=9)] = "localhost"
     mode: Literal["fast", "safe"] = "safe"
@@ -98,6 +98,17 @@ def test_references_stay_where_text_is_allowed(change):
     """Pattern, length and choice are judged only when the value is known."""
     complete = validate_inputs("app", TYPE, {"command": ["run"]} | change)
     assert complete | change == complete
+
+
+@pytest.mark.parametrize("word", ["${db.secrets.url}", "--database=${db.secrets.url}"])
+def test_what_everybody_can_see_refers_to_no_secret(word):
+    with pytest.raises(Invalid) as caught:
+        validate_inputs("app", TYPE, {"command": ["run", word]})
+    assert caught.value.field == "components.app.inputs.command"
+    assert "${db.secrets.url}" in caught.value.message
+    assert "env" in (caught.value.mend or "")
+    seen = {"command": ["run", "${db.outputs.host}"], "env": {"DATABASE_URL": word}}
+    assert validate_inputs("app", TYPE, seen) | seen == validate_inputs("app", TYPE, seen)
 
 
 def test_a_malformed_reference_names_the_component():

@@ -22,6 +22,13 @@ def validate_inputs(component: str, type_: ComponentType, inputs: Mapping[str, A
         references(inputs)
     except Invalid as problem:
         raise Invalid(f"{field}: {problem.message}", field=field, mend=problem.mend) from None
+    for name in sorted(type_.shown & inputs.keys()):
+        if secret := next((each for each in references(inputs[name]) if each.kind == "secrets"), None):
+            raise Invalid(
+                f"{field}.{name} refers to the secret {secret}, and everybody on the machine can see {name}",
+                field=f"{field}.{name}",
+                mend=f"Give {secret} to the component through its env.",
+            )
     complete: dict[str, Any] = with_defaults(inputs, type_.schema)
     check(complete, type_.schema, field)
     return complete

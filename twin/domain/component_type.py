@@ -17,6 +17,9 @@ IMMUTABLE = {"x-immutable": True}
 SCALABLE = {"x-scalable": True}
 """`Meta(extra_json_schema=SCALABLE)`: the `scale` signal may set this input."""
 
+SHOWN = {"x-shown": True}
+"""`Meta(extra_json_schema=SHOWN)`: everybody on the machine can see this input, so it may refer to no secret."""
+
 
 class ComponentType(Struct, frozen=True, kw_only=True):
     """What one kind of component takes and gives.
@@ -54,6 +57,11 @@ class ComponentType(Struct, frozen=True, kw_only=True):
     def scalable(self) -> frozenset[str]:
         """Inputs that the `scale` signal may set."""
         return frozenset(name for name, schema in self.properties.items() if schema.get("x-scalable"))
+
+    @property
+    def shown(self) -> frozenset[str]:
+        """Inputs that may refer to no secret."""
+        return frozenset(name for name, schema in self.properties.items() if schema.get("x-shown"))
 
 
 def inputs_schema(struct: type[Struct]) -> dict[str, Any]:
