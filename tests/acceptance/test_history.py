@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
 from msgspec.structs import replace
 
+from tests.acceptance.blueprints import folder
+from tests.acceptance.conftest import Start
+from tests.acceptance.service import Json
 from twin.domain.decider import fold
 from twin.domain.environment import Environment
 from twin.domain.errors import Blocked, NotFound, Problem, Terminal, Transient
@@ -196,3 +201,48 @@ async def test_the_past_of_a_random_life_is_the_fold_of_its_prefix(seed: int, ac
         life = Life(world)
         await life.live(actions)
         await check_past(life)
+
+
+def test_the_past_over_http(make_service: Start, tmp_path: Path) -> None:
+    """Before, during and after each signal, also when the environment is gone; each answer folded here from events."""
+    service = make_service()
+    service.serve()
+    service.publish(folder(tmp_path / "cached", {"cache": {"type": "redis.keyspace"}}, name="cached"))
+    created = service.create("dev", "cached")
+    path = f"/v1/environments/{created['environment_id']}"
+    seen: list[Json] = []
+    service.succeeded(created)
+    for signal, fields in (
+        ("protect", {}),
+        ("update", {"labels": {"team": "a"}}),
+        ("extend", {"ttl": "2h"}),
+        ("suspend", {}),
+        ("resume", {}),
+        ("detect_drift", {}),
+        ("unprotect", {}),
+        ("destroy", {}),
+    ):
+        seen.append(service.get(path))
+        service.succeeded(service.signal(created["environment_id"], signal, **fields))
+    events = service.events(created["environment_id"])
+    decoded = [
+        ENVIRONMENT.decode_event(msgspec.json.encode({"type": each["type"], **each["data"]}), ENVIRONMENT.schema_v)
+        for each in events
+    ]
+    times = [datetime.fromisoformat(each["at"]) for each in events]
+    for at in sorted({instant for time in times for instant in (time - TICK, time, time + TICK)}):
+        answer = service.api.get(path, params={"as_of": at.isoformat()})
+        expected = fold(ENVIRONMENT, (each for each, time in zip(decoded, times, strict=True) if time <= at))
+        if expected is None:
+            assert answer.status_code == 404
+            assert answer.json()["field"] == "as_of"
+            assert "was not there yet" in answer.json()["detail"]
+            continue
+        view = msgspec.to_builtins(environment_view(expected, answer.json()["version"], at))
+        assert answer.json() == msgspec.json.decode(msgspec.json.encode(view))
+    for view in seen:  # between two signals nothing happened: the past of then is what was shown then
+        at = times[view["version"] - 1]
+        then = service.get(path, as_of=at.isoformat())
+        told = ("version", "summary")
+        assert {k: v for k, v in then.items() if k not in told} == {k: v for k, v in view.items() if k not in told}
+    assert service.get(path)["status"] == "destroyed"
