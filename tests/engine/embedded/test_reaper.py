@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
 
 from tests.waiting import soon
 from twin.domain.events import ResultRefused, StepLost, StepStarted, StepSucceeded
@@ -74,6 +77,18 @@ async def test_a_lease_of_our_own_that_runs_nowhere_is_freed_the_second_time_it_
     assert await reaper.reap() == 0, "it may be about to begin"
     assert await reaper.reap() == 1
     assert await world.store.queues() == ["data-1"]
+
+
+async def test_what_a_newer_version_wrote_is_left_to_it_and_the_rest_is_freed(world: World, tmp_path: Path) -> None:
+    await world.store.register(GHOST, "elsewhere.example", 1)
+    newer, other = await world.create("newer"), await world.create("other")
+    held = await world.store.claim(GHOST, {"data-1": 9}, 9)
+    with closing(sqlite3.connect(tmp_path / "twin.db")) as connection:
+        connection.execute("UPDATE entities SET schema_v = 999 WHERE id = ?", (newer,))
+        connection.commit()
+    assert await _reaper(world, lease=NOW).reap() == len([task for task in held if task.entity == other])
+    ((worker, left),) = await world.store.dead(NOW)
+    assert (worker, {task.entity for task in left}) == (GHOST, {newer}), "for a worker of that version"
 
 
 def _reaper(world: World, *, lease: float, name: str = "reaper") -> Reaper:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -66,6 +70,23 @@ def test_a_rate_holds_further_starts_for_a_minute() -> None:
     wait = rates.wait((limited, free))
     assert wait is not None
     assert 0 < wait <= 60
+
+
+def test_the_starts_of_a_target_without_a_rate_are_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates, seconds = Rates(), count()
+    monkeypatch.setattr("time.monotonic", lambda: float(next(seconds)))
+    for _ in range(1000):
+        rates.started("a")
+    assert len(rates._started["a"]) <= 60
+
+
+async def test_what_a_newer_version_wrote_stops_no_other_timer(world: World, employ: Employ, tmp_path: Path) -> None:
+    newer, other = await world.create("newer", ttl=0), await world.create("other", ttl=0)
+    with closing(sqlite3.connect(tmp_path / "twin.db")) as connection:
+        connection.execute("UPDATE entities SET schema_v = 999 WHERE id = ?", (newer,))
+        connection.commit()
+    employ()
+    await soon(lambda: _is_destroyed(world, other))
 
 
 async def test_a_worker_keeps_to_a_rate(world: World, employ: Employ) -> None:

@@ -34,8 +34,9 @@ class Rates:
         return max(0.0, min(waits)) if waits else None
 
     def started(self, queue: str) -> None:
-        """A step begins."""
-        self._started.setdefault(queue, deque()).append(time.monotonic())
+        """A step begins. Also told of targets without a rate: what is older than a minute goes with each."""
+        self._recent(queue)
+        self._started[queue].append(time.monotonic())
 
     def _recent(self, queue: str) -> int:
         started = self._started.setdefault(queue, deque())

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 
 import structlog
 
+from twin.domain.errors import Unavailable
 from twin.engine.embedded.names import proven_dead
 from twin.engine.execute import Executor
 from twin.ports.store import Claimed, Queue
@@ -32,9 +33,17 @@ class Reaper:
         for worker, held in await self._queue.dead(self._lease):
             if worker == self._own:
                 continue  # late ourselves: the next heartbeat will show it
-            dead = proven_dead(worker)
+            dead, left = proven_dead(worker), 0
             for task in held:
-                freed += await self._executor.lost(task, proven_dead=dead)
+                try:
+                    freed += await self._executor.lost(task, proven_dead=dead)
+                except Unavailable as refusal:
+                    if refusal.code != "newer_schema":
+                        raise
+                    left += 1  # a worker of that version will free it, and finds its holder still unburied
+                    log.warning("a dead worker's step is left to others", environment=task.entity, step=task.key)
+            if left:
+                continue
             await self._queue.bury(worker)
             log.info("worker buried", worker=worker, tasks=len(held), proven_dead=dead)
         return freed

@@ -116,9 +116,21 @@ class Worker:
 
     async def _fire(self) -> int:
         due = await self._store.due_timers(_TIMERS_AT_ONCE)
-        for task in due:
+        return sum([await self._deliver(task) for task in due])
+
+    async def _deliver(self, task: Claimed) -> bool:
+        """One twin that cannot be served, by a fault of ours or since a newer version wrote it, stops no other."""
+        try:
             await self._executor.timer(task)
-        return len(due)
+        except Unavailable as refusal:
+            if refusal.code != "newer_schema":
+                raise
+            log.warning("timer left to others", environment=task.entity, timer=task.key, problem=refusal.message)
+        except Exception:
+            log.exception("timer did not come to its end", environment=task.entity, timer=task.key)
+        else:
+            return True
+        return False
 
     async def _claim(self, targets: tuple[Target, ...]) -> int:
         queues = await self._store.queues()
@@ -192,6 +204,8 @@ class Worker:
                 await self._reaper.reap()
             except Unavailable as refusal:
                 log.warning("cannot look for dead workers", problem=refusal.message)
+            except Exception:  # without a reaper, what a dead worker holds would stand still for ever
+                log.exception("looking for dead workers failed")
             await asyncio.sleep(self._lease / 2)
 
     async def _drained(self) -> None:
