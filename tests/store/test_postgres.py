@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 import pytest
 
 from twin.domain.errors import Unavailable
-from twin.ports.store import EventFilter, Tx
+from twin.ports.store import EventFilter, IdempotentReply, Tx
 from twin.store import SqlStore, open_store
 from twin.testing.conformance.store import StoreConformance
 from twin.testing.conformance.store_setting import BY_ANNA, DECIDERS, Database, StoppedClock, log, send
@@ -129,6 +130,27 @@ async def test_a_claim_does_not_wait_for_a_locked_task(store: SqlStore) -> None:
     await slow.reached()
     assert [task.entity for task in await store.claim("w1", {"local": 9}, 9)] == ["c2"]
     await slow.commit()
+
+
+async def test_an_idempotency_key_is_taken_by_one_at_a_time(store: SqlStore) -> None:
+    looked, go = threading.Event(), threading.Event()
+    reply = IdempotentReply(digest="d", operation_id="op_1", entity="c1", expires_at=datetime(2999, 1, 1, tzinfo=UTC))
+
+    def first(tx: Tx) -> None:
+        assert tx.idempotent("ann", "k") is None
+        looked.set()
+        go.wait(20)
+        tx.remember("ann", "k", reply)
+
+    taking = asyncio.create_task(store.transact(first))
+    assert await asyncio.to_thread(looked.wait, 20)
+    again = asyncio.create_task(store.transact(lambda tx: tx.idempotent("ann", "k")))
+    assert await store.transact(lambda tx: tx.idempotent("ann", "other")) is None, "another key need not wait"
+    await asyncio.wait({again}, timeout=0.3)
+    assert not again.done(), "the same request twice at once would be done twice"
+    go.set()
+    await taking
+    assert await again == reply
 
 
 async def test_events_cannot_be_truncated(store: SqlStore, database: Database) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, select
+from sqlalchemy import Connection, bindparam, delete, select, text
 
 from twin.ports.store import IdempotentReply, StoredToken
 from twin.store.moments import from_micros, optional_micros, optional_moment, to_micros
@@ -22,6 +22,11 @@ _reply = select(idempotency).where(
     (idempotency.c.principal == bindparam("principal"))
     & (idempotency.c.key == bindparam("key"))
     & (idempotency.c.expires_at > bindparam("now"))
+)
+# Whoever asks for a key may be about to take it: the second waits until the first has committed, and then finds it.
+# SQLite has one writer. Taken before any entity, so that it closes no circle with their locks.
+_take_turns = text(
+    "SELECT pg_advisory_xact_lock(hashtextextended('twin.idempotency.' || :principal || '/' || :key, 0))"
 )
 _remember = upsert(idempotency)
 _remember = _remember.on_conflict_do_update(
@@ -61,7 +66,9 @@ def token(connection: Connection, hashed: str, now: int) -> StoredToken | None:
 
 
 def reply(connection: Connection, principal: str, key: str, now: int) -> IdempotentReply | None:
-    """What the key stands for, unless expired."""
+    """What the key stands for, unless expired. The key is ours alone until the transaction ends."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(_take_turns, {"principal": principal, "key": key})
     row = connection.execute(_reply, {"principal": principal, "key": key, "now": now}).one_or_none()
     if row is None:
         return None
