@@ -200,15 +200,16 @@ class Executor:
 
     async def _unwanted(self, attempt: Attempt) -> None:
         """Returns once the attempt is cancelled or another has taken its place."""
-        while True:
-            await self._changes.wait(attempt.task.entity, _WATCH)
-            try:
-                row = await self._store.entity(attempt.task.entity_kind, attempt.task.entity)
-            except Unavailable:
-                continue
-            running = row.state.running.get(attempt.task.key) if row is not None else None
-            if running is None or running.epoch != attempt.running.epoch or running.cancelled:
-                return
+        with self._changes.watch(attempt.task.entity) as watch:
+            while True:
+                await watch.changed(_WATCH)
+                try:
+                    row = await self._store.entity(attempt.task.entity_kind, attempt.task.entity)
+                except Unavailable:
+                    continue
+                running = row.state.running.get(attempt.task.key) if row is not None else None
+                if running is None or running.epoch != attempt.running.epoch or running.cancelled:
+                    return
 
     async def _read_bundle(self, digest: str) -> bytes:
         content = await self._store.transact(lambda tx: tx.bundle(digest))

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Protocol
+
+
+class Watch(Protocol):
+    """Remembers from its beginning on whether something has changed, so that looking and waiting leave no gap."""
+
+    async def changed(self, timeout: float) -> None:
+        """Return once something has changed since this last returned, or since the watch began, or after `timeout`
+        seconds."""
+        ...
 
 
 class Changes(Protocol):
@@ -12,6 +22,6 @@ class Changes(Protocol):
         """An entity has changed."""
         ...
 
-    async def wait(self, entity: str | None, timeout: float) -> None:
-        """Return at the next change of the entity (None: of any), or after `timeout` seconds."""
+    def watch(self, entity: str | None) -> AbstractContextManager[Watch]:
+        """Watch an entity (None: all). Begin before the look whose result decides whether to wait."""
         ...

@@ -4,6 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class LocalWatch:
+    """See `twin.ports.changes.Watch`."""
+
+    def __init__(self, event: asyncio.Event) -> None:
+        self._event = event
+
+    async def changed(self, timeout: float) -> None:
+        """At once if something has changed already."""
+        if not self._event.is_set():
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._event.wait()
+            except TimeoutError:
+                pass
+        self._event.clear()
 
 
 class LocalChanges:
@@ -11,26 +30,22 @@ class LocalChanges:
     waiter's own polling."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str | None, set[asyncio.Event]] = defaultdict(set)
+        self._watched: dict[str | None, set[asyncio.Event]] = defaultdict(set)
 
     def notify(self, entity: str) -> None:
-        """Wake who waits for this entity or for any."""
+        """Wake who watches this entity or all."""
         for name in (entity, None):
-            for event in self._waiting.pop(name, ()):
+            for event in self._watched.get(name, ()):
                 event.set()
 
-    async def wait(self, entity: str | None, timeout: float) -> None:
-        """Until the next change, at most `timeout` seconds."""
+    @contextmanager
+    def watch(self, entity: str | None) -> Iterator[LocalWatch]:
+        """Nothing is kept once the watch ends."""
         event = asyncio.Event()
-        self._waiting[entity].add(event)
+        self._watched[entity].add(event)
         try:
-            async with asyncio.timeout(timeout):
-                await event.wait()
-        except TimeoutError:
-            pass
+            yield LocalWatch(event)
         finally:
-            waiting = self._waiting.get(entity)
-            if waiting is not None:
-                waiting.discard(event)
-                if not waiting:
-                    del self._waiting[entity]
+            self._watched[entity].discard(event)
+            if not self._watched[entity]:
+                del self._watched[entity]

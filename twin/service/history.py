@@ -45,18 +45,19 @@ class History:
         seconds without one, so that an edge can keep its connection alive."""
         await self._require(wanted, by)
         cursor, quiet_since = after, time.monotonic()
-        while True:
-            page = await self._store.events(wanted, limit=500, after=cursor)
-            for each in page.items:
-                yield each.cursor, event_view(each)
-                quiet_since = time.monotonic()
-            cursor = page.next or cursor
-            if page.items:
-                continue
-            if time.monotonic() - quiet_since >= idle:
-                yield None
-                quiet_since = time.monotonic()
-            await self._changes.wait(wanted.entity, _POLL)
+        with self._changes.watch(wanted.entity) as watch:
+            while True:
+                page = await self._store.events(wanted, limit=500, after=cursor)
+                for each in page.items:
+                    yield each.cursor, event_view(each)
+                    quiet_since = time.monotonic()
+                cursor = page.next or cursor
+                if page.items:
+                    continue
+                if time.monotonic() - quiet_since >= idle:
+                    yield None
+                    quiet_since = time.monotonic()
+                await watch.changed(_POLL)
 
     async def why(self, component: str, by: Principal, *, entity: str) -> Explanation:
         """From a component, or a resource by its external id, to the operations and people it stands for."""

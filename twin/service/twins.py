@@ -180,12 +180,15 @@ class Twins:
     async def operation(self, operation_id: str, by: Principal, *, wait: float = 0.0) -> OperationView:
         """An operation; with `wait`, as soon as it has ended, or after that many seconds as it then is."""
         until = time.monotonic() + wait
-        while True:
-            row = await self._operation_row(operation_id, by)
-            left = until - time.monotonic()
-            if row.outcome is not None or left <= 0:
-                return operation_row_view(row)
-            await self._changes.wait(row.entity, min(POLL, left))
+        row = await self._operation_row(operation_id, by)
+        if wait > 0 and row.outcome is None:
+            with self._changes.watch(row.entity) as watch:
+                # It may have ended between the first look and the watch.
+                while (row := await self._stored_operation(operation_id)).outcome is None:
+                    if (left := until - time.monotonic()) <= 0:
+                        break
+                    await watch.changed(min(POLL, left))
+        return operation_row_view(row)
 
     async def operations(
         self, environment_id: str, by: Principal, *, limit: int = 50, after: str | None = None
@@ -203,10 +206,14 @@ class Twins:
         return row
 
     async def _operation_row(self, operation_id: str, by: Principal) -> OperationRow:
+        row = await self._stored_operation(operation_id)
+        await self._row(row.entity, by, "viewer")
+        return row
+
+    async def _stored_operation(self, operation_id: str) -> OperationRow:
         row = await self._store.operation(operation_id)
         if row is None:
             raise NotFound(f"there is no operation {operation_id!r}", field="operation")
-        await self._row(row.entity, by, "viewer")
         return row
 
     def _transition(self, tx: Tx, entity: str, signal: Signal, request: Request) -> str:
