@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,16 +52,21 @@ async def check_vault(store: Store, vault: AeadVault) -> None:
 async def ensure_token(store: Store, settings: Settings) -> bool:
     """Have an admin's token in its file; True if it was made now. The database holds its hash alone."""
     path = settings.token_file
-    fresh = not path.exists()
-    token = fresh_token() if fresh else path.read_text().strip()
+    kept = path.read_text().strip() if path.exists() else ""
+    fresh = not kept  # an empty file is what a start that was killed, or a full disk, has left
+    token = kept or fresh_token()
     stored = StoredToken(hash=hash_of(token), name="admin", roles=(("*", "admin"),), created_at=SystemClock().now())
 
     if await store.token(stored.hash) is None:
         await store.transact(lambda tx: tx.put_token(stored))
     if fresh:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(token + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
     return fresh
 
 
