@@ -259,6 +259,12 @@ def _append_only_on_sqlite() -> None:
             f"CREATE TRIGGER events_no_{verb.lower()} BEFORE {verb} ON events"
             f" BEGIN SELECT RAISE(ABORT, 'events are append-only: {verb} refused'); END"
         )
+    # INSERT OR REPLACE deletes what is in its way, and fires no trigger for that.
+    op.execute(
+        "CREATE TRIGGER events_no_replace BEFORE INSERT ON events"
+        " WHEN EXISTS (SELECT 1 FROM events WHERE id = NEW.id OR (entity = NEW.entity AND seq = NEW.seq))"
+        " BEGIN SELECT RAISE(ABORT, 'events are append-only: REPLACE refused'); END"
+    )
 
 
 def downgrade() -> None:

@@ -251,6 +251,8 @@ def test_events_cannot_be_changed_unnoticed_on_sqlite(make_service: Start, tmp_p
             "UPDATE events SET actor_name = 'nobody'",
             "DELETE FROM events",
             "DELETE FROM events WHERE seq = 2",
+            "REPLACE INTO events SELECT * FROM events",
+            "UPDATE OR REPLACE events SET seq = 1",
         ):
             with pytest.raises(sqlite3.Error, match="append-only"):
                 intruder.execute(statement)
