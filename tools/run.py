@@ -28,6 +28,9 @@ PROJECT = Path(__file__).resolve().parent.parent
 NAME = "guestbook"
 TWIN = str(PROJECT / ".venv" / "bin" / "twin")
 BLUEPRINT = Path("examples") / NAME
+PATIENCE = 600.0
+"""Seconds that the guestbook gets until it lives."""
+
 START = 90.0
 """Seconds that the service gets until it is ready; the first start makes a PostgreSQL cluster."""
 
@@ -158,7 +161,10 @@ class Service:
 
 
 def _twin(*arguments: str) -> int:
-    return subprocess.run([TWIN, *arguments], cwd=PROJECT, check=False).returncode  # noqa: S603 - our own program
+    try:
+        return subprocess.run([TWIN, *arguments], cwd=PROJECT, check=False, timeout=PATIENCE).returncode  # noqa: S603
+    except subprocess.TimeoutExpired:
+        raise Failed(f"Not done after {PATIENCE:.0f} s; the twin goes on trying. See: twin show {NAME}") from None
 
 
 def _up(service: Service) -> None:
