@@ -88,6 +88,18 @@ def test_a_replacement_is_taken_back(story):
     assert story.work() == ["db@2:remove"], "the old database never went"
 
 
+def test_a_replacement_whose_original_goes_is_not_taken_back_without_consent(story):
+    operation = story.send(Update(inputs={"engine": "17"}, allow_data_loss=True))
+    story.succeed(story.start("db@2:apply"))
+    story.succeed(story.start("app:apply"))
+    story.start("db@1:remove")
+    with pytest.raises(Rejected) as refused:
+        story.send(Cancel(operation=operation))
+    assert refused.value.code == "data_loss", "a third, empty database would take the place of the second"
+    story.send(Cancel(operation=operation, allow_data_loss=True))
+    assert story.env.desired.components["db"].incarnation == 3
+
+
 def test_a_change_of_type_is_taken_back_with_all_that_belongs_to_it(story):
     before = story.env.desired
     operation = story.send(Update(blueprint="guestbook@2.0.0"))

@@ -91,7 +91,7 @@ class TestLostData:
         assert lost.work() == []
         (raised,) = lost.happened(BlockRaised)
         assert (raised.key, raised.component, raised.owner) == ("missing/shop/dev/db", "db", "project shop")
-        assert "twin retry shop/dev" in raised.mend
+        assert "twin retry shop/dev db" in raised.mend
 
     def test_retry_makes_it_anew(self, lost):
         operation = lost.send(Retry(component="db"))
@@ -107,6 +107,8 @@ class TestLostData:
         assert lost.work() == [], "another digest is no consent"
         assert lost.outcome(operation) is None
         lost.send(Retry())
+        assert lost.work() == [], "neither is a retry that may have been meant for something else"
+        lost.send(Retry(component="db"))
         assert lost.work() == ["db@1:apply"]
         assert lost.outcome(operation) == "succeeded"
 

@@ -296,6 +296,8 @@ def _(event: happened.PlacementSwept, env: Environment) -> Environment:
     env = _settle(env, event.key)
     if event.found:
         return replace(env, leftovers=_with(env.leftovers, event.target, event.found))
+    if any(instance.placement.target == event.target for instance in env.instances.values()):
+        return env  # something came back while it was asked: it has to be asked again once that is gone
     return replace(
         env,
         leftovers=_without(env.leftovers, event.target),

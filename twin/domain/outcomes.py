@@ -127,7 +127,7 @@ def guard_data(env: Environment, context: Context) -> Iterator[happened.Event]:
                 message=f"{key.component} is gone from the world, and its data with it",
                 block=f"missing/{env.project}/{env.name}/{key.component}",
                 owner=f"project {env.project}",
-                mend=f"Restore it, or have it made anew and empty: twin retry {env.project}/{env.name}",
+                mend=f"Restore it, or have it made anew and empty: twin retry {env.project}/{env.name} {key.component}",
             )
             yield from _failed(env, key, 0, failure, context, ())
 

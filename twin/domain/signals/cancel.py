@@ -8,19 +8,24 @@ from msgspec.structs import replace
 
 from twin.domain.decider import Context
 from twin.domain.desire import complete, desire
-from twin.domain.environment import Departure, Environment
+from twin.domain.environment import Departure, Desired, Environment
 from twin.domain.errors import Invalid, NotFound, Rejected
 from twin.domain.events import Event, StepsCancelled
 from twin.domain.identity import OperationId
 from twin.domain.operations import Gone, Operation, OperationAccepted, OperationEnded
 from twin.domain.paths import component_of, is_component, value_at, with_values
 from twin.domain.signals.base import Signal
+from twin.domain.steps import instance_key
 
 
 class Cancel(Signal, tag="cancel", frozen=True, kw_only=True):
-    """Puts the operation's fields back unless they were changed since. A cancelled create destroys."""
+    """Puts the operation's fields back unless they were changed since. A cancelled create destroys.
+
+    `allow_data_loss` permits it where a component would come back empty.
+    """
 
     operation: str
+    allow_data_loss: bool = False
 
 
 def decide(env: Environment, cancel: Cancel, context: Context) -> Iterator[Event]:
@@ -61,11 +66,27 @@ def decide(env: Environment, cancel: Cancel, context: Context) -> Iterator[Event
                 field="operation",
                 mend="Send an update that says what is wanted now.",
             ) from None
+        if not cancel.allow_data_loss:
+            _check_data_loss(env, wanted)
         accepted = list(desire(env, wanted, signal=cancel, context=context))
     by = next(event.operation.id for event in accepted if isinstance(event, OperationAccepted))
     yield OperationEnded(operation_id=operation.id, outcome="cancelled", by_operation=by, by=context.cause.actor)
     yield from accepted
     yield from _stop_running(env, operation, by)
+
+
+def _check_data_loss(env: Environment, wanted: Desired) -> None:
+    """To go back to what still stands loses nothing that was there before. Where that is gone or going, what is put
+    back would be new and empty, and the replacement with its data would go."""
+    for name, component in wanted.components.items():
+        stands = any(i.component == name and i.traits.stateful and i.digest is not None for i in env.instances.values())
+        if stands and instance_key(name, component.incarnation) not in env.instances:
+            raise Rejected(
+                f"{name} cannot be put back with its data: its removal has begun, and a new one would be empty",
+                code="data_loss",
+                field="operation",
+                mend="Let the operation come to its end, or cancel with allow_data_loss if the data may go.",
+            )
 
 
 def _has_place(env: Environment, path: str) -> bool:
