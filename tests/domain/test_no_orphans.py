@@ -113,6 +113,20 @@ class TestCertificate:
         assert story.work() == ["data-1@0:sweep"]
         assert status(story.env) == "destroyed"
 
+    def test_what_comes_back_during_the_inventory_is_asked_for_again(self, story):
+        """The zombie reports after its time, while the place is being asked: that answer is older than the effect."""
+        zombie = story.start("db:apply")
+        story.lose(zombie, proven_dead=False)
+        story.send(Destroy())
+        story.work()
+        story.later(seconds=125)
+        sweep = story.start("data-1:sweep")
+        story.succeed(zombie)
+        story.succeed(sweep)
+        assert story.env.certificate is None
+        assert story.work() == ["db@1:remove", "data-1@0:sweep"]
+        assert status(story.env) == "destroyed"
+
     def test_of_the_proven_dead_only_the_effect_may_come_late(self, story):
         story.lose(story.start("db:apply"), proven_dead=True)
         story.send(Destroy())
