@@ -79,6 +79,7 @@ class Instance(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `digest` None: its creation was begun and never seen to succeed. `uses`: the instances it was applied with.
     `removing`: a removal was begun, so it will not serve again. `drift`: how observed differs from applied.
+    `untouched`: no attempt has reached the target yet, so nothing can stand there, and its placement may be corrected.
     `unsure`: a step that would make something else of it was begun since and none was seen to succeed, so what stands
     may not be what is recorded here.
     """
@@ -91,6 +92,7 @@ class Instance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     traits: Traits = Traits()
     digest: str | None = None
     unsure: bool = False
+    untouched: bool = False
     inputs: dict[str, Any] = field(default_factory=dict)
     uses: tuple[str, ...] = ()
     external_id: str = ""
@@ -151,8 +153,11 @@ class Certificate(Struct, frozen=True, kw_only=True):
         return tuple(proof for proof in self.resources if proof.abandoned is not None)
 
 
-class Environment(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The twin. Only `evolve` makes the next one."""
+class Environment(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
+    """The twin. Only `evolve` makes the next one.
+
+    `__dict__` is no part of the value: it keeps what was derived from this one state and goes with it.
+    """
 
     id: EnvironmentId
     project: str

@@ -152,3 +152,10 @@ class Unavailable(Problem):
     code = "unavailable"
     status = 503
     retryable = True
+
+
+class Unreadable(Unavailable):
+    """A stored secret does not open with the vault's keys; a human has to mend that first."""
+
+    code = "secret_unreadable"
+    retryable = False

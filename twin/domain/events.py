@@ -64,12 +64,13 @@ class StepSucceeded(Struct, frozen=True, kw_only=True, tag="step_succeeded", tag
 
 
 class StepFailed(Struct, frozen=True, kw_only=True, tag="step_failed", tag_field="type"):
-    """An attempt did not succeed, and this is what happens next."""
+    """An attempt did not succeed, and this is what happens next. `reached`: it may have had an effect on its target."""
 
     key: StepKey
     epoch: int
     attempt: int
     failure: Failure
+    reached: bool = True
     operations: tuple[OperationId, ...] = ()
 
 

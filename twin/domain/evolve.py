@@ -10,9 +10,9 @@ from msgspec.structs import replace
 
 from twin.domain import events as happened
 from twin.domain.environment import NOTHING_THERE, Environment, Instance, Inventory, Look, Proof
+from twin.domain.forgetting import forget_stale
 from twin.domain.operations import BlockRaised, OperationAccepted, OperationEnded
-from twin.domain.planner import suspend_key, target_digest
-from twin.domain.steps import Running, StepKey, instance_key
+from twin.domain.steps import Running, StepKey
 
 V = TypeVar("V")
 
@@ -31,7 +31,7 @@ def evolve(env: Environment | None, event: happened.Event) -> Environment:
         )
     if env is None:
         raise ValueError(f"a history begins with Created, not with {type(event).__name__}")
-    return _forget_stale(_after(event, env))
+    return forget_stale(_after(event, env))
 
 
 @singledispatch
@@ -94,14 +94,21 @@ def _intend(env: Environment, event: happened.StepStarted) -> Environment:
         placement=event.placement,
         identity=wanted.identity,
         traits=wanted.traits,
+        untouched=True,
     )
+    place = env.placements.get(event.target, event.placement)
+    if instance.untouched:
+        instance = replace(instance, placement=event.placement)
+        others = (each for name, each in env.instances.items() if name != key.instance and not each.untouched)
+        if place.identity is None and not any(each.placement.target == event.target for each in others):
+            place = event.placement
     used = tuple(dict.fromkeys((*instance.uses, *event.uses)))
     instance = replace(instance, uses=used, traits=wanted.traits)
     return replace(
         env,
         instances=_with(env.instances, key.instance, instance),
         highest=_with(env.highest, key.component, max(key.incarnation, env.highest.get(key.component, 0))),
-        placements=_with(env.placements, event.target, env.placements.get(event.target, event.placement)),
+        placements=_with(env.placements, event.target, place),
     )
 
 
@@ -134,6 +141,7 @@ def _(event: happened.StepSucceeded, env: Environment) -> Environment:
         placement=event.placement,
         digest=event.key.digest,
         unsure=False,
+        untouched=False,
         inputs=running.inputs if running else instance.inputs,
         uses=running.uses if running else instance.uses,
         external_id=event.external_id,
@@ -154,7 +162,7 @@ def _(event: happened.StepSucceeded, env: Environment) -> Environment:
 def _(event: happened.StepFailed, env: Environment) -> Environment:
     text = str(event.key)
     return replace(
-        env,
+        _reached(env, event.key) if event.reached else env,
         running=_without(env.running, text),
         failures=_with(env.failures, text, event.failure),
         attempts=_with(env.attempts, text, event.attempt),
@@ -165,14 +173,15 @@ def _(event: happened.StepFailed, env: Environment) -> Environment:
 @_after.register
 def _(event: happened.StepStopped, env: Environment) -> Environment:
     text = str(event.key)
-    return replace(env, running=_without(env.running, text), deaths=_with(env.deaths, text, env.deaths.get(text, 0)))
+    deaths = _with(env.deaths, text, env.deaths.get(text, 0))
+    return replace(_reached(env, event.key), running=_without(env.running, text), deaths=deaths)
 
 
 @_after.register
 def _(event: happened.StepLost, env: Environment) -> Environment:
     text = str(event.key)
     env = replace(
-        env,
+        _reached(env, event.key),
         running=_without(env.running, text),
         deaths=_with(env.deaths, text, env.deaths.get(text, 0) + 1),
     )
@@ -336,42 +345,8 @@ def _settle(env: Environment, key: StepKey) -> Environment:
     )
 
 
-def _forget_stale(env: Environment) -> Environment:
-    """Failures and attempts live as long as their key may come up in a plan: another digest starts at attempt 1."""
-    if not (env.failures or env.attempts or env.deaths):
-        return env
-    texts = [text for text in {*env.failures, *env.attempts, *env.deaths} if not _may_come_up(env, text)]
-    failures, attempts, deaths = (
-        {text: value for text, value in kept.items() if text not in texts}
-        for kept in (env.failures, env.attempts, env.deaths)
-    )
-    return replace(env, failures=failures, attempts=attempts, deaths=deaths)
-
-
 def _is_cleared(instance: str, keys: set[str]) -> bool:
     return any(key.startswith(f"{instance}:apply:") for key in keys)
-
-
-def _may_come_up(env: Environment, text: str) -> bool:
-    if text in env.running:
-        return True
-    key = StepKey.parse(text)
-    if key.verb == "sweep":
-        return key.component in env.placements
-    if key.verb == "remove":
-        return key.instance in env.instances
-    if env.departing:
-        return False
-    wanted = env.desired.components.get(key.component)
-    if wanted is None or instance_key(key.component, wanted.incarnation) != key.instance:
-        return False
-    if key.verb == "apply":
-        return target_digest(env, key.component) == key.digest
-    if key.verb == "observe":
-        look = env.looks.get(key.component)
-        return look is not None and look.token == key.digest
-    instance = env.instances.get(key.instance)
-    return env.desired.suspended and instance is not None and suspend_key(instance) == key
 
 
 def _touched(env: Environment, key: StepKey) -> Environment:
@@ -382,6 +357,14 @@ def _touched(env: Environment, key: StepKey) -> Environment:
     recorded = instance.suspended if key.verb == "suspend" else not instance.suspended and instance.digest == key.digest
     unsure = replace(instance, unsure=instance.unsure or not recorded)
     return replace(env, instances=_with(env.instances, key.instance, unsure))
+
+
+def _reached(env: Environment, key: StepKey) -> Environment:
+    """From here on nobody can say that nothing stands there."""
+    instance = env.instances.get(key.instance)
+    if instance is None or not instance.untouched:
+        return env
+    return replace(env, instances=_with(env.instances, key.instance, replace(instance, untouched=False)))
 
 
 def _stripped(instance: Instance) -> Instance:

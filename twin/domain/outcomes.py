@@ -160,7 +160,7 @@ def _failed(
     match result:
         case FailedTransient(message=message, retry_after=retry_after):
             if (bound := _bound_reached(env, key, attempt, context)) is not None:
-                yield from _failed(env, key, epoch, _exhausted(env, key, message, bound), context, operations)
+                yield from _failed(env, key, epoch, _exhausted(env, key, result, bound), context, operations)
                 return
             # What a server asks for wins over our own backoff.
             wait = timedelta(seconds=retry_after) if retry_after is not None else backoff(attempt, context.jitter)
@@ -174,7 +174,9 @@ def _failed(
             )
         case FailedTerminal(message=message, field=field, mend=mend):
             failure = Failure(kind="terminal", message=message, first_at=first, at=context.now, field=field, mend=mend)
-    yield happened.StepFailed(key=key, epoch=epoch, attempt=attempt, failure=failure, operations=operations)
+    yield happened.StepFailed(
+        key=key, epoch=epoch, attempt=attempt, failure=failure, reached=result.reached, operations=operations
+    )
     if failure.block is not None:
         yield BlockRaised(
             key=failure.block,
@@ -199,12 +201,13 @@ def _bound_reached(env: Environment, key: StepKey, attempt: int, context: Contex
     return None
 
 
-def _exhausted(env: Environment, key: StepKey, message: str, bound: str) -> FailedBlocked:
+def _exhausted(env: Environment, key: StepKey, result: FailedTransient, bound: str) -> FailedBlocked:
     return FailedBlocked(
-        message=f"{message} (given up after {bound}, the component's policy)",
+        message=f"{result.message} (given up after {bound}, the component's policy)",
         block=env.policy_block(key),
         owner=f"project {env.project}",
         mend=f"Mend the cause, then: twin retry {env.project}/{env.name}",
+        reached=result.reached,
     )
 
 

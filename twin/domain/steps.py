@@ -141,10 +141,12 @@ class Swept(Struct, frozen=True, kw_only=True, tag="swept"):
 
 
 class FailedTransient(Struct, frozen=True, kw_only=True, tag="failed_transient"):
-    """Will pass by itself. `retry_after` in seconds wins over the backoff."""
+    """Will pass by itself. `retry_after` in seconds wins over the backoff. `reached` False, here and below: the target
+    was never reached, so that nothing can have happened there."""
 
     message: str
     retry_after: float | None = None
+    reached: bool = True
 
 
 class FailedBlocked(Struct, frozen=True, kw_only=True, tag="failed_blocked"):
@@ -154,6 +156,7 @@ class FailedBlocked(Struct, frozen=True, kw_only=True, tag="failed_blocked"):
     block: str
     owner: str
     mend: str
+    reached: bool = True
 
 
 class FailedTerminal(Struct, frozen=True, kw_only=True, tag="failed_terminal"):
@@ -162,6 +165,7 @@ class FailedTerminal(Struct, frozen=True, kw_only=True, tag="failed_terminal"):
     message: str
     field: str | None = None
     mend: str | None = None
+    reached: bool = True
 
 
 class Stopped(Struct, frozen=True, kw_only=True, tag="stopped"):

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from twin.domain.environment import Environment, Instance
-from twin.domain.errors import Terminal
+from twin.domain.errors import Terminal, Unreadable
 from twin.domain.identity import ComponentRef, Placement
 from twin.domain.references import Reference, references, resolve
 from twin.domain.steps import Running, StepKey, instance_key
@@ -22,7 +22,8 @@ Values = dict[str, str]
 class Attempt(Struct, frozen=True, kw_only=True):
     """An attempt whose intent is committed. `unknown`: the attempt before it died, so what it did is not known.
 
-    `secrets` are the component's own; `granted` those of the instances that its inputs refer to.
+    `secrets` are the component's own; `granted` those of the instances that its inputs refer to. `unreadable`: they do
+    not open, and both are empty.
     """
 
     task: Claimed
@@ -35,6 +36,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
     secrets: Values
     granted: Mapping[str, Values]
     bundle: str | None
+    unreadable: Unreadable | None = None
 
     def __repr__(self) -> str:
         """Without secrets: this may end up in a traceback or log."""
@@ -92,6 +94,17 @@ class Attempt(Struct, frozen=True, kw_only=True):
         if reference.kind == "outputs":
             return instance.outputs.get(reference.name)
         return self.granted.get(instance.key, {}).get(reference.name)
+
+
+def opened(
+    tx: Tx, vault: Vault, env: Environment, instance: str, inputs: Mapping[str, Any]
+) -> tuple[Values, dict[str, Values], Unreadable | None]:
+    """An instance's own secrets and those granted to it, or why they do not open: that must stop no transaction, as
+    other steps, and a removal of this very instance, can do without."""
+    try:
+        return open_secrets(tx, vault, env, instance), granted_secrets(tx, vault, env, inputs), None
+    except Unreadable as problem:
+        return {}, {}, problem
 
 
 def open_secrets(tx: Tx, vault: Vault, env: Environment, instance: str) -> Values:

@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 import structlog
+from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
-from twin.domain.errors import Blocked, StepFailure, Terminal, Transient, Unavailable
+from twin.domain.errors import Blocked, StepFailure, Terminal, Transient, Unavailable, Unreadable
 from twin.domain.identity import Placement
 from twin.domain.steps import (
     FailedBlocked,
@@ -37,17 +38,25 @@ async def call(
 ) -> tuple[Result, dict[str, str]]:
     """Do it. Returns the result and the secrets that came back; never raises but for cancellation."""
     seconds = max(0.001, (attempt.deadline - now).total_seconds())
+    reached = False
     try:
         async with asyncio.timeout(seconds):
+            if attempt.unreadable is not None and attempt.key.verb == "apply":
+                raise attempt.unreadable
             provider = await provider_of(attempt.running.target)
             here = await _arrive(attempt, provider)
+            reached = True
             return await _verb(attempt, provider, here, read_bundle)
     except TimeoutError:
-        return FailedTransient(message=f"no result within {seconds:.0f} s"), {}
+        return FailedTransient(message=f"no result within {seconds:.0f} s", reached=reached), {}
     except StepFailure as failure:
-        return _failed(attempt, failure), {}
+        return replace(_failed(attempt, failure), reached=reached), {}
+    except Unreadable as failure:
+        mend = failure.mend or "Give the vault its key again."
+        blocked = FailedBlocked(message=failure.message, block="vault/unreadable", owner="platform", mend=mend)
+        return replace(blocked, reached=reached), {}
     except Unavailable as failure:  # our own database: the provider was not at fault
-        return FailedTransient(message=_masked(attempt, failure.message)), {}
+        return FailedTransient(message=_masked(attempt, failure.message), reached=reached), {}
     except Exception as error:
         log.exception("provider raised what no provider should", step=str(attempt.key))
         told = _masked(attempt, f"{type(error).__name__}: {error}")
@@ -116,7 +125,7 @@ def _context(attempt: Attempt, read_bundle: ReadBundle) -> StepContext:
     )
 
 
-def _failed(attempt: Attempt, failure: StepFailure) -> Result:
+def _failed(attempt: Attempt, failure: StepFailure) -> FailedTransient | FailedBlocked | FailedTerminal:
     message = _masked(attempt, failure.message)
     match failure:
         case Transient(retry_after=after):

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from twin.domain.component_type import ComponentType
 from twin.domain.decider import Cause
 from twin.domain.environment import Environment
-from twin.domain.errors import Unavailable
+from twin.domain.errors import Unavailable, Unreadable
 from twin.domain.events import StepStarted, StepSucceeded
 from twin.domain.identity import TWIN, Actor, Placement
 from twin.domain.steps import (
@@ -30,7 +30,7 @@ from twin.domain.steps import (
     Succeeded,
 )
 from twin.domain.twin import ENVIRONMENT
-from twin.engine.attempts import Attempt, Values, granted_secrets, open_secrets
+from twin.engine.attempts import Attempt, Values, open_secrets, opened
 from twin.engine.calls import call, stopped
 from twin.engine.placing import configured
 from twin.ports.changes import Changes
@@ -79,7 +79,7 @@ class Executor:
     async def step(self, task: Claimed) -> Sequence[Attempt]:
         """Run the step of a claimed task to its result. Returns what its result let begin, as `run` does."""
         try:
-            attempt = await self._persist(lambda tx: self._start(tx, task), task.key)
+            attempt = await self._persist(lambda tx: self._start_held(tx, task), task.key)
         except Unavailable as refusal:
             # Written by a newer version of the twin: its workers will understand it.
             log.warning("step put off", environment=task.entity, step=task.key, problem=refusal.message)
@@ -140,10 +140,12 @@ class Executor:
         log.warning("step lost with its worker", environment=task.entity, step=task.key, proven_dead=proven_dead)
         return True
 
+    def _start_held(self, tx: Tx, task: Claimed) -> Attempt | None:
+        """Start it, unless the lease was lost since it was claimed."""
+        return self._start(tx, task) if tx.holds(task, self._worker) else None
+
     def _start(self, tx: Tx, task: Claimed) -> Attempt | None:
         """The intent: committed before the call, and with it every secret that we mint for it."""
-        if not tx.holds(task, self._worker):
-            return None
         key = StepKey.parse(task.key)
         before: Environment = tx.state(task.entity_kind, task.entity)
         target = next((each for each in tx.targets() if each.name == task.queue), None)
@@ -159,6 +161,7 @@ class Executor:
         inputs = running.inputs if key.verb == "apply" else instance.inputs if instance is not None else {}
         if key.verb == "apply":
             self._mint(tx, env, key)
+        secrets, granted, unreadable = opened(tx, self._vault, env, key.instance, inputs)
         wanted = env.desired.components.get(key.component)
         return Attempt(
             task=task,
@@ -168,15 +171,18 @@ class Executor:
             unknown=task.key in before.deaths,
             placement=instance.placement if instance is not None else env.placements.get(running.target),
             configured=place,
-            secrets=open_secrets(tx, self._vault, env, key.instance) if instance is not None else {},
-            granted=granted_secrets(tx, self._vault, env, inputs),
+            secrets=secrets,
+            granted=granted,
+            unreadable=unreadable,
             bundle=wanted.bundle if wanted is not None else None,
         )
 
     def _mint(self, tx: Tx, env: Environment, key: StepKey) -> None:
         type_ = self._types.get(env.desired.components[key.component].type)
+        if type_ is None or not type_.minted:
+            return
         present = tx.secrets(env.id, key.instance)
-        for name in type_.minted if type_ is not None else ():
+        for name in type_.minted:
             if name not in present:
                 sealed = self._vault.seal(env.id, key.instance, 1, name, self._vault.mint())
                 tx.put_secret(env.id, key.instance, 1, name, sealed)
@@ -233,13 +239,13 @@ class Executor:
 
     def _end(self, tx: Tx, attempt: Attempt, result: Result, secrets: Values) -> Sequence[Attempt]:
         kind, entity, key = ENVIRONMENT.kind, attempt.task.entity, attempt.key
-        version = 1
+        version, same = 1, False
         if isinstance(result, Succeeded) and key.verb == "apply":
-            version = self._credential_version(tx, attempt, secrets)
+            version, same = self._credential_version(tx, attempt, secrets)
             result = replace(result, credential_version=version)
         given = EndStep(key=key, epoch=attempt.running.epoch, result=result)
         done = tx.transition(kind, entity, given, Cause(TWIN))
-        if any(isinstance(each.event, StepSucceeded) for each in done.events):
+        if not same and any(isinstance(each.event, StepSucceeded) for each in done.events):
             self._keep_secrets(tx, attempt, secrets, version)
         return self.begin(tx, entity)
 
@@ -254,14 +260,18 @@ class Executor:
         elif key.verb == "remove":
             tx.drop_secrets(entity, key.instance)
 
-    def _credential_version(self, tx: Tx, attempt: Attempt, secrets: Values) -> int:
-        """Raised when a secret has changed, so that what refers to it is applied anew."""
+    def _credential_version(self, tx: Tx, attempt: Attempt, secrets: Values) -> tuple[int, bool]:
+        """Raised when a secret has changed, so that what refers to it is applied anew; and whether the secrets that
+        are kept are the same."""
         env: Environment = tx.state(ENVIRONMENT.kind, attempt.task.entity)
         instance = env.instances.get(attempt.key.instance)
         if instance is None or instance.digest is None:
-            return 1
-        kept = open_secrets(tx, self._vault, env, attempt.key.instance)
-        return instance.credential_version + (kept != secrets)
+            return 1, False
+        try:
+            same = open_secrets(tx, self._vault, env, attempt.key.instance) == secrets
+        except Unreadable:
+            same = False
+        return instance.credential_version + (not same), same
 
 
 async def _ended(work: asyncio.Task[tuple[Result, Values]], why: str) -> tuple[Result, Values]:

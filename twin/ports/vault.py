@@ -13,7 +13,7 @@ class Vault(Protocol):
         ...
 
     def unseal(self, entity: str, component: str, version: int, name: str, sealed: bytes) -> str:
-        """The secret; raises `twin.domain.errors.Unavailable` when no configured key opens it."""
+        """The secret; raises `twin.domain.errors.Unreadable` when no configured key opens it."""
         ...
 
     def mint(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from twin.domain.component_type import ComponentType
+from twin.domain.errors import Transient
 from twin.domain.identity import ComponentRef, EnvironmentId, Placement
 from twin.domain.targets import Target
 from twin.ports.provider import Applied, Observed, Provider, Resource, StepContext
@@ -35,7 +36,8 @@ class SimulatedWorld:
     def __init__(self) -> None:
         self.standing: dict[str, Standing] = {}
         self.calls: list[tuple[str, dict[str, Any]]] = []
-        self.identity = "server-1"
+        self.identity: str | None = "server-1"
+        self.unreachable = False
         self._errors: dict[str, list[Exception]] = defaultdict(list)
         self._gates: dict[str, asyncio.Event] = {}
         self._held: Counter[str] = Counter()
@@ -90,6 +92,8 @@ class SimulatedProvider:
 
     async def identify(self) -> Placement:
         """The simulated server."""
+        if self._world.unreachable:
+            raise Transient("connection refused")
         return Placement(self._target.name, "simulated:1", self._world.identity)
 
     async def observe(self, ref: ComponentRef, inputs: Mapping[str, Any]) -> Observed | None:

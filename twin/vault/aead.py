@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from twin.domain.errors import Invalid, Unavailable
+from twin.domain.errors import Invalid, Unreadable
 from twin.vault.keys import Key
 
 _FORMAT = b"\x01"
@@ -46,19 +46,19 @@ class AeadVault:
         return header + self._ciphers[self._current].encrypt(header[-_NONCE:], value.encode(), place)
 
     def unseal(self, entity: str, component: str, version: int, name: str, sealed: bytes) -> str:
-        """The secret; raises `Unavailable` when no key opens it, and says whether a key is missing."""
+        """The secret; raises `Unreadable` when no key opens it, and says whether a key is missing."""
         header, body = sealed[:_HEADER], sealed[_HEADER:]
         what = f"secret {name!r} (version {version}) of {component} in {entity}"
         if len(header) < _HEADER or header[:1] != _FORMAT:
-            raise Unavailable(f"{what} is not in a format that this version knows", mend="Restore it from a backup.")
+            raise Unreadable(f"{what} is not in a format that this version knows", mend="Restore it from a backup.")
         cipher = self._ciphers.get(header[1 : 1 + _KEY_ID])
         if cipher is None:
-            raise Unavailable(f"{what} was sealed with key {header[1 : 1 + _KEY_ID].hex()}, not here", mend=_MEND)
+            raise Unreadable(f"{what} was sealed with key {header[1 : 1 + _KEY_ID].hex()}, not here", mend=_MEND)
         try:
             place = _associated(header, entity, component, version, name)
             return cipher.decrypt(header[-_NONCE:], body, place).decode()
         except InvalidTag:
-            raise Unavailable(
+            raise Unreadable(
                 f"{what} does not open: it was changed or moved", mend="Rotate this credential, and audit the database."
             ) from None
 
@@ -78,7 +78,7 @@ class AeadVault:
         """Raise `Invalid` when these keys are not those of the store that kept the canary."""
         try:
             opened = self.unseal(*_CHECK_PLACE, sealed)
-        except Unavailable:
+        except Unreadable:
             opened = ""
         if opened != _CHECK_VALUE:
             raise Invalid(
