@@ -14,7 +14,17 @@ _SWEEP = "inventory"
 
 
 def plan(env: Environment) -> Plan:
-    """What is left to do. Empty exactly when the twin has converged."""
+    """What is left to do. Empty exactly when the twin has converged.
+
+    A transition asks several times for the plan of the same state: it is made once and kept beside that state.
+    """
+    known: Plan | None = env.__dict__.get("plan")
+    if known is None:
+        known = env.__dict__["plan"] = _plan(env)
+    return known
+
+
+def _plan(env: Environment) -> Plan:
     if env.departing or env.certificate is not None:
         steps = _destruction(env)
     elif env.desired.suspended:

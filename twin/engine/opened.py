@@ -9,7 +9,7 @@ from twin.domain.errors import Blocked, Invalid
 from twin.domain.platform import PLATFORM_ID
 from twin.domain.targets import Target
 from twin.ports.provider import Provider, ProviderKind
-from twin.ports.store import Store, Tx
+from twin.ports.store import Store
 from twin.ports.vault import Vault
 
 
@@ -26,8 +26,8 @@ class OpenedTargets:
 
     async def provider(self, target: str) -> Provider:
         """The target's provider as it is configured now."""
+        configured, credentials = await self._configured(target)
         async with self._lock:
-            configured, credentials = await self._store.transact(lambda tx: self._configured(tx, target))
             if (known := self._open.get(target)) is not None:
                 if known[:2] == (configured, credentials):
                     return known[2]
@@ -54,8 +54,8 @@ class OpenedTargets:
                 mend=f"Correct it with: twin target add {target.name} …",
             ) from None
 
-    def _configured(self, tx: Tx, name: str) -> tuple[Target, dict[str, str]]:
-        target = next((each for each in tx.targets() if each.name == name), None)
+    async def _configured(self, name: str) -> tuple[Target, dict[str, str]]:
+        target, sealed = await self._store.target(name)
         if target is None or target.provider not in self._kinds:
             raise Blocked(
                 f"target {name} is not configured any more",
@@ -63,6 +63,6 @@ class OpenedTargets:
                 mend=f"Add it again with its old address: twin target add {name} …",
             )
         return target, {
-            key: self._vault.unseal(PLATFORM_ID, name, version, key, sealed)
-            for key, (version, sealed) in tx.secrets(PLATFORM_ID, name).items()
+            key: self._vault.unseal(PLATFORM_ID, name, version, key, text)
+            for key, (version, text) in sealed.items()
         }

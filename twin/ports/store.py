@@ -325,6 +325,10 @@ class Reads(Protocol):
         """All targets, by name."""
         ...
 
+    async def target(self, name: str) -> tuple[Target | None, dict[str, tuple[int, bytes]]]:
+        """A target as it is now, with the ciphertexts of its credentials by name, with their version."""
+        ...
+
     async def blueprints(self, name: str | None = None) -> tuple[StoredBlueprint, ...]:
         """Published versions, newest first."""
         ...

@@ -19,7 +19,7 @@ from twin.domain.environment import Environment
 from twin.domain.errors import Conflict, Invalid, NotFound, PreconditionFailed
 from twin.domain.identity import EnvironmentId
 from twin.domain.near import near_misses
-from twin.domain.operations import OperationAccepted
+from twin.domain.operations import OperationAccepted, OperationEnded
 from twin.domain.planner import plan
 from twin.domain.signals.base import Signal
 from twin.domain.signals.create import Create
@@ -28,7 +28,7 @@ from twin.domain.twin import ENVIRONMENT
 from twin.ports.changes import Changes
 from twin.ports.clock import Clock
 from twin.ports.starter import Starter
-from twin.ports.store import EntityRow, IdempotentReply, OperationRow, Store, Tx
+from twin.ports.store import EntityRow, IdempotentReply, OperationRow, Store, Transition, Tx
 from twin.service.offers import library
 from twin.service.principals import Principal, Request
 from twin.service.rendering import environment_summary, environment_view, operation_row_view, plan_view
@@ -49,6 +49,7 @@ class _Outcome(Struct, frozen=True):
     operation_id: str
     replayed: bool = False
     begun: Sequence[Any] = ()
+    accepted: Accepted | None = None
 
 
 class Twins:
@@ -84,9 +85,7 @@ class Twins:
                     field="name",
                     mend=f"Choose another name, or destroy it first: twin destroy {create.project}/{create.name}",
                 )
-            operation = self._transition(tx, fresh, replace(create, id=fresh), request)
-            _remember(tx, request, body, fresh, operation)
-            return _Outcome(fresh, operation, begun=self._begin(tx, fresh))
+            return self._transition(tx, fresh, replace(create, id=fresh), request, body)
 
         return await self._accepted(accept)
 
@@ -104,9 +103,7 @@ class Twins:
             _check_version(tx, row.entity, if_match)
             if signal.expect_plan is not None:
                 self._check_plan(tx, row.entity, signal, request)
-            operation = self._transition(tx, row.entity, signal, request)
-            _remember(tx, request, body, row.entity, operation)
-            return _Outcome(row.entity, operation, begun=self._begin(tx, row.entity))
+            return self._transition(tx, row.entity, signal, request, body)
 
         return await self._accepted(accept)
 
@@ -216,9 +213,12 @@ class Twins:
             raise NotFound(f"there is no operation {operation_id!r}", field="operation")
         return row
 
-    def _transition(self, tx: Tx, entity: str, signal: Signal, request: Request) -> str:
+    def _transition(self, tx: Tx, entity: str, signal: Signal, request: Request, body: str) -> _Outcome:
         done = tx.transition(KIND, entity, signal, request.cause, library=library(tx, self._types))
-        return next(str(r.event.operation.id) for r in done.events if isinstance(r.event, OperationAccepted))
+        accepted = _told(done)
+        operation = accepted.operation.id
+        _remember(tx, request, body, entity, operation)
+        return _Outcome(entity, operation, begun=self._begin(tx, entity), accepted=accepted)
 
     def _imagine(self, tx: Tx, state: Environment | None, signal: Signal, request: Request) -> Environment:
         context = Context(
@@ -271,6 +271,8 @@ class Twins:
         self._committing.add(committing)
         committing.add_done_callback(self._committing.discard)
         outcome = await asyncio.shield(committing)
+        if outcome.accepted is not None:
+            return outcome.accepted
         entity, operation_id = outcome.entity, outcome.operation_id
         row = await self._store.operation(operation_id)
         env = await self._store.entity(KIND, entity)
@@ -283,6 +285,31 @@ class Twins:
             name=env.name,
             replayed=outcome.replayed,
         )
+
+
+def _told(done: Transition) -> Accepted:
+    """What the caller learns of the transition that accepted the signal: all of it is known before it is read again."""
+    operation = next(r.event.operation for r in done.events if isinstance(r.event, OperationAccepted))
+    ended = next((r for r in done.events if _ends(r.event, operation.id)), None)
+    end = None if ended is None else ended.event
+    row = OperationRow(
+        entity=done.entity,
+        body=operation,
+        outcome=None if end is None else end.outcome,
+        end=end,
+        ended_at=None if ended is None else ended.at,
+    )
+    return Accepted(
+        operation=operation_row_view(row),
+        environment_id=done.entity,
+        project=done.after.project,
+        name=done.after.name,
+        replayed=False,
+    )
+
+
+def _ends(event: Any, operation_id: str) -> bool:
+    return isinstance(event, OperationEnded) and event.operation_id == operation_id
 
 
 def _body(signal: Signal, environment_id: str = "") -> str:

@@ -78,7 +78,8 @@ def resolve(tx: Transaction, key: str, by: Actor) -> int | None:
     ).rowcount:
         return None
     woken = tx.connection.execute(_wake, {"of_key": key, "now": now}).rowcount
-    tx.woken |= woken > 0
+    if woken:
+        tx.woken.add(("", "block", key))  # of every entity that waits for it
     return woken
 
 

@@ -23,6 +23,7 @@ _of_version = _of_name.where(blueprints.c.version == bindparam("version"))
 _last = _of_name.limit(1)
 _bundle = select(bundles.c.content).where(bundles.c.digest == bindparam("digest"))
 _targets = select(targets.c.document).order_by(targets.c.name)
+_one_target = select(targets.c.document).where(targets.c.name == bindparam("name"))
 _put_target = upsert(targets)
 _put_target = _put_target.on_conflict_do_update(
     index_elements=["name"], set_={"document": _put_target.excluded.document}
@@ -92,6 +93,12 @@ def bundle(connection: Connection, digest: str) -> bytes | None:
 def all_targets(connection: Connection) -> tuple[Target, ...]:
     """All targets, by name."""
     return tuple(_target.decode(document) for document in connection.execute(_targets).scalars())
+
+
+def one_target(connection: Connection, name: str) -> Target | None:
+    """The target of that name."""
+    document = connection.execute(_one_target, {"name": name}).scalar()
+    return None if document is None else _target.decode(document)
 
 
 def put_target(connection: Connection, target: Target) -> None:

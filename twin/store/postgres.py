@@ -20,7 +20,7 @@ from twin.ports.clock import Clock
 from twin.store import migrations
 from twin.store.postgres_listener import CHANNEL, Listener
 from twin.store.tables import Xid8, events
-from twin.store.transact import Bell, RunAgain, Transaction, in_thread, is_refusal, refusal
+from twin.store.transact import Bell, RunAgain, TaskPlace, Transaction, in_thread, is_refusal, refusal
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ class PostgresTransaction:
     def __init__(self, connection: Connection, clock: Clock) -> None:
         self.connection = connection
         self.clock = clock
-        self.woken = False
+        self.woken: set[TaskPlace] = set()
         self._now: int | None = None
 
     def now(self) -> int:

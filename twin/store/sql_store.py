@@ -11,6 +11,7 @@ from sqlalchemy import make_url
 
 from twin.domain.decider import Decider
 from twin.domain.errors import Invalid
+from twin.domain.platform import PLATFORM_ID
 from twin.domain.targets import Target
 from twin.ports.clock import Clock
 from twin.ports.store import (
@@ -25,7 +26,7 @@ from twin.ports.store import (
     Tx,
     Verification,
 )
-from twin.store import access, audit, blocks, library, reads, tasks
+from twin.store import access, audit, blocks, ciphertexts, library, reads, tasks
 from twin.store.moments import optional_moment
 from twin.store.transact import Deciders, Driver
 from twin.store.tx import SqlTx
@@ -118,6 +119,12 @@ class SqlStore:
     async def targets(self) -> tuple[Target, ...]:
         """All targets, by name."""
         return await self._driver.read(library.all_targets)
+
+    async def target(self, name: str) -> tuple[Target | None, dict[str, tuple[int, bytes]]]:
+        """A target as it is now, with the ciphertexts of its credentials."""
+        return await self._driver.read(
+            lambda c: (library.one_target(c, name), ciphertexts.of_component(c, PLATFORM_ID, name, None))
+        )
 
     async def blueprints(self, name: str | None = None) -> tuple[StoredBlueprint, ...]:
         """Published versions, newest first."""

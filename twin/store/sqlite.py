@@ -23,7 +23,7 @@ from twin.store import migrations
 from twin.store.moments import to_micros
 from twin.store.sqlite_writer import Writer
 from twin.store.tables import events
-from twin.store.transact import Bell, Transaction, in_thread, is_refusal, refusal
+from twin.store.transact import Bell, TaskPlace, Transaction, in_thread, is_refusal, refusal
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ class SqliteTransaction:
     def __init__(self, connection: Connection, clock: Clock) -> None:
         self.connection = connection
         self.clock = clock
-        self.woken = False
+        self.woken: set[TaskPlace] = set()
         self._now: int | None = None
         self._last_id: int | None = None
 

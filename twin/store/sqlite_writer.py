@@ -157,7 +157,7 @@ class Writer:
                 if not raw.in_transaction:
                     raise _Refused(request.error if isinstance(request.error, Exception) else None)
                 if request.error is None:
-                    woken |= tx.woken
+                    woken |= bool(tx.woken)
                 else:
                     raw.execute("ROLLBACK TO request")
                 raw.execute("RELEASE request")

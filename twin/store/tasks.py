@@ -57,6 +57,7 @@ def align(tx: Transaction, entity: str, entity_kind: str, specs: Iterable[TaskSp
     for kind, key in rows.keys() - wanted.keys():
         gone = connection.execute(_remove, {"of_entity": entity, "of_kind": kind, "of_key": key})
         epoch = max(epoch, gone.scalar() or 0)
+        tx.woken.discard((entity, kind, key))
     added = []
     for spec in wanted.values():
         due = None if spec.due is None else now if spec.due == AT_ONCE else to_micros(spec.due)
@@ -75,7 +76,8 @@ def align(tx: Transaction, entity: str, entity_kind: str, specs: Iterable[TaskSp
                     "deaths": 0,
                 }
             )
-            tx.woken |= due is not None
+            if due is not None:
+                tx.woken.add((entity, spec.kind, spec.key))
         elif spec.kind != "block":  # a block's row belongs to the block: resolving it may have made it due
             _correct(tx, entity, spec, row, due, now)
     if added:
@@ -90,9 +92,10 @@ def _correct(tx: Transaction, entity: str, spec: TaskSpec, row: Any, due: int | 
     place = {"of_entity": entity, "of_kind": spec.kind, "of_key": spec.key, "new_queue": spec.queue}
     if due is None:
         tx.connection.execute(_run, place)
+        tx.woken.discard((entity, spec.kind, spec.key))
     else:
         tx.connection.execute(_reschedule, {**place, "new_due": due})
-        tx.woken = True
+        tx.woken.add((entity, spec.kind, spec.key))
 
 
 _free = tasks.c.lease_owner.is_(None) & tasks.c.due_at.is_not(None)
@@ -171,6 +174,7 @@ def _take(tx: Transaction, worker: str, claimed: Sequence[Claimed]) -> None:
     if claimed:
         leases = [{"of_entity": t.entity, "of_kind": t.kind, "of_key": t.key, "worker": worker} for t in claimed]
         tx.connection.execute(_lease, leases)
+        tx.woken.difference_update((task.entity, task.kind, task.key) for task in claimed)
 
 
 def _claimed(row: Any, epoch: int) -> Claimed:
@@ -199,7 +203,8 @@ def holder(tx: Transaction, task: Claimed) -> str | None:
 def release(tx: Transaction, task: Claimed, *, died: bool) -> bool:
     """End the lease of this epoch; False if there is none."""
     freed = tx.connection.execute(_release, {**_place(task), "died": int(died)}).rowcount > 0
-    tx.woken |= freed
+    if freed:
+        tx.woken.add((task.entity, task.kind, task.key))
     return freed
 
 

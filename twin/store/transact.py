@@ -18,6 +18,10 @@ F = TypeVar("F")
 T = TypeVar("T")
 
 
+TaskPlace = tuple[str, str, str]
+"""The key of a task's row: entity, kind, key."""
+
+
 class RunAgain(Exception):
     """The transaction met another that was quicker: roll back and run the function again."""
 
@@ -27,8 +31,8 @@ class Transaction(Protocol):
 
     connection: Connection
     clock: Clock
-    woken: bool
-    """Whether something became due in it, so that engines should look."""
+    woken: set[TaskPlace]
+    """The tasks that became due in it and were not claimed in it: if there are any, engines should look."""
 
     def now(self) -> int:
         """The time in microseconds: never before one given earlier to this transaction."""

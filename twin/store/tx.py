@@ -35,6 +35,7 @@ class SqlTx:
         self._connection = tx.connection
         self._deciders = deciders
         self._locked: dict[str, Loaded | None] = {}
+        self._targets: tuple[Target, ...] | None = None
 
     @property
     def now(self) -> datetime:
@@ -122,15 +123,19 @@ class SqlTx:
         return library.bundle(self._connection, digest)
 
     def targets(self) -> tuple[Target, ...]:
-        """All targets, by name."""
-        return library.all_targets(self._connection)
+        """All targets, by name; read once."""
+        if self._targets is None:
+            self._targets = library.all_targets(self._connection)
+        return self._targets
 
     def put_target(self, target: Target) -> None:
         """Add or replace a target."""
+        self._targets = None
         library.put_target(self._connection, target)
 
     def drop_target(self, name: str) -> bool:
         """Remove a target."""
+        self._targets = None
         return library.drop_target(self._connection, name)
 
     def put_token(self, token: StoredToken) -> None:

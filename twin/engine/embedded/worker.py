@@ -58,6 +58,7 @@ class Worker:
         self._running: dict[asyncio.Task[None], Claimed] = {}
         self._reaper = Reaper(store, executor, lease, name, self._running.values)
         self._again = asyncio.Event()
+        self._left_over = True
         self._passed_over: float | None = None
         self._stopping = False
         self._registered = False
@@ -102,12 +103,15 @@ class Worker:
     async def _turn(self) -> None:
         """Start all that is due and may start; then wait until there may be more."""
         self._again.clear()
+        self._left_over = True
         try:
             timers = await self._fire()
             targets = await self._store.targets()
             claimed = await self._claim(targets)
             if timers == _TIMERS_AT_ONCE or claimed:
                 return
+            # When all that is due runs, the end of a step gives nothing to claim: what it makes due rings by itself.
+            self._left_over = bool(await self._store.queues())
             pause = await self._pause(targets)
         except Unavailable as refusal:
             log.warning("the database refuses; trying again", problem=refusal.message)
@@ -170,7 +174,8 @@ class Worker:
 
     def _ended(self, running: asyncio.Task[None]) -> None:
         task = self._running.pop(running)
-        self._again.set()
+        if self._left_over:
+            self._again.set()
         if not running.cancelled() and (error := running.exception()) is not None:
             log.error("step did not come to its end", step=task.key, environment=task.entity, exc_info=error)
 
