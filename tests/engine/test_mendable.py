@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from twin.domain.errors import Blocked
 from twin.ports.store import Tx
 from twin.testing.blueprints import TARGETS
 from twin.testing.world import World
@@ -93,3 +94,14 @@ async def test_an_address_may_be_corrected_until_something_may_stand_there(world
     else:
         assert placements == {}
         assert len([s for s in world.outside.standing.values() if s.component == "db"]) == 1
+
+
+async def test_a_block_that_stops_nobody_any_more_is_no_news(world: World) -> None:
+    world.outside.fail("db.apply", Blocked("no room", key="data-1/capacity", mend="add a disk"))
+    env = await world.create()
+    await world.run_until_quiet()
+    assert [block.key for block in await world.store.blocks()] == ["data-1/capacity"]
+    await world.send(env, "retry")
+    await world.run_until_quiet()
+    assert await world.store.blocks() == ()
+    assert [block.key for block in await world.store.blocks(open_only=False)] == ["data-1/capacity"]

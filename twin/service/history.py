@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import msgspec
@@ -21,6 +22,8 @@ from twin.service.rendering import operation_row_view
 from twin.service.views import EventView, Explanation, OperationView, PageView
 
 _POLL = 1.0
+_TOLD = 500
+"""The newest events of a component that explain it: one that is looked at often has very many."""
 
 
 class History:
@@ -73,7 +76,9 @@ class History:
                 f"{row.project}/{row.name} has, and had, no component or resource {component!r}", field="component"
             )
         newest = max(named, key=lambda instance: instance.incarnation, default=None)
-        events = [each async for each in self._all(EventFilter(entity=entity, component=name))]
+        events: deque[Recorded] = deque(maxlen=_TOLD)
+        async for each in self._all(EventFilter(entity=entity, component=name)):
+            events.append(each)
         last = next((each for each in reversed(events) if each.type == "step_succeeded"), None)
         wanting = [o.id for o in env.operations.values() if name in o.components]
         operations = await self._operations(events, wanting)
@@ -110,7 +115,7 @@ class History:
                 return
             cursor = page.next
 
-    async def _operations(self, events: list[Recorded], wanting: list[OperationId]) -> tuple[OperationView, ...]:
+    async def _operations(self, events: Iterable[Recorded], wanting: list[OperationId]) -> tuple[OperationView, ...]:
         """Those that the events name, and those that want something of it now."""
         named = (operation for each in events for operation in getattr(each.event, "operations", ()) or _own(each))
         ids = dict.fromkeys([*named, *wanting])

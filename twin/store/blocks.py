@@ -84,11 +84,13 @@ def resolve(tx: Transaction, key: str, by: Actor) -> int | None:
 
 
 def stored(connection: Connection, *, open_only: bool) -> tuple[StoredBlock, ...]:
-    """Blocks, the oldest first, with the entities that they stop."""
+    """Blocks, the oldest first, with the entities that they stop. An open one that stops nobody any more, as what it
+    stopped was retried, changed or destroyed, is no news."""
     stopped: dict[str, list[str]] = {}
     for row in connection.execute(_stopped):
         stopped.setdefault(row.key, []).append(row.entity)
-    return tuple(_block(row, stopped.get(row.key, [])) for row in connection.execute(_open if open_only else _all))
+    rows = connection.execute(_open if open_only else _all)
+    return tuple(_block(row, stopped.get(row.key, [])) for row in rows if not open_only or row.key in stopped)
 
 
 def _block(row: Any, stopped: list[str]) -> StoredBlock:

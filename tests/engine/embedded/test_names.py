@@ -47,13 +47,14 @@ def test_a_killed_process_is_proven_dead_also_while_nobody_reaps_it(child: tuple
     ("change", "dead", "reason"),
     [
         ({0: "elsewhere.example"}, False, "nothing is known of another machine's processes"),
+        ({0: f"{socket.gethostname()}.000000000000"}, False, "nor of another container's with our hostname"),
         ({2: "12345"}, True, "the pid is another process's by now"),
         ({1: "no-pid"}, False, "what cannot be read proves nothing"),
     ],
 )
 def test_only_what_is_certain_counts(change: dict[int, str], dead: bool, reason: str) -> None:
     parts = new_name().split("/")
-    assert parts[0] == socket.gethostname()
+    assert parts[0].startswith(f"{socket.gethostname()}.")
     for position, text in change.items():
         parts[position] = text
     assert proven_dead("/".join(parts)) is dead, reason
