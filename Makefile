@@ -1,4 +1,4 @@
-# `make help` tells what can be made. For GNU make 3.81 and newer, as root or as a user; needs Python 3.11.4 or newer.
+# `make help` tells what can be made. For GNU make 3.81 and newer, as root or as a user; needs Python 3.11 or newer.
 PY := .venv/bin/python
 STAMP := .venv/.installed
 SINCE := $(shell date +%s)

@@ -8,7 +8,7 @@ venv=.venv
 needs_apt="If this is Debian or Ubuntu: apt-get install python3-venv"
 
 # The end of the range is what wheels are known to exist for.
-suitable() { "$1" -c 'import sys; sys.exit(not (3, 11, 4) <= sys.version_info[:3] < (3, 15))' >/dev/null 2>&1; }
+suitable() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' >/dev/null 2>&1; }
 
 find_python() {
     for each in ${PYTHON:-python3.12 python3.11 python3.14 python3.13 python3 python}; do
@@ -17,7 +17,7 @@ find_python() {
             return
         fi
     done
-    echo "Python 3.11.4 to 3.14 is needed; looked for: ${PYTHON:-python3.12, python3.11, python3.14, python3.13, python3, python}." >&2
+    echo "Python 3.11 to 3.14 is needed; looked for: ${PYTHON:-python3.12, python3.11, python3.14, python3.13, python3, python}." >&2
     echo "If this is Debian or Ubuntu: apt-get install python3 python3-venv. Elsewhere: PYTHON=/path/to/python3 make run" >&2
     return 1
 }

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import hashlib
-import io
 import json
 import signal
-import tarfile
-import zlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from msgspec import Struct
 
 from providers.process import world
+from providers.process.bundle import unpack
 from providers.process.client import run_guarded
 from providers.process.environment import clean, marks
 from providers.process.git import Repository
@@ -25,11 +22,8 @@ from twin.domain.errors import Terminal, Transient
 from twin.domain.identity import ComponentRef
 from twin.ports.provider import StepContext
 
-LARGEST_TREE = 2 * 1024**3  # bytes unpacked
-MOST_FILES = 200_000
 BUILD = "build"  # the slot that builds and git run under
 _LAST_LINES = 20
-_BLOCK = 1024**2
 
 
 class Source(Struct, frozen=True):
@@ -89,27 +83,6 @@ def collect(directory: ServiceDirectory, keep: Source) -> None:
     for root in directory.sources.iterdir():
         if root.name != keep.key:
             delete(root)
-
-
-def unpack(bundle: bytes, tree: Path) -> None:
-    """Unpack a tar.gz; refuses members that would land or point outside of `tree`, devices, and bombs."""
-    try:
-        with gzip.open(io.BytesIO(bundle)) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
-            size = 0
-            for count, member in enumerate(archive):
-                size += member.size
-                if size > LARGEST_TREE or count >= MOST_FILES:
-                    raise Terminal(f"The bundle unpacks to more than {LARGEST_TREE} bytes or {MOST_FILES} files.")
-                archive.extract(member, tree, filter="data")
-            while stream.tell() < LARGEST_TREE and stream.read(_BLOCK):
-                pass  # to the end, where the checksum is: a bundle that was cut short is none
-    except tarfile.FilterError as error:
-        raise Terminal(
-            f"The bundle holds an unsafe member: {error}",
-            mend="Publish a folder without absolute paths, links out of it, or devices.",
-        ) from None
-    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise Terminal(f"The bundle cannot be unpacked: {error}") from None
 
 
 async def _build(

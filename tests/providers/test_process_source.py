@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import json
 import os
@@ -12,12 +13,13 @@ import sys
 import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from providers.process.bundle import unpack
 from providers.process.provider import ProcessProvider
-from providers.process.source import unpack
 from tests.providers.process_world import APP, ask, bundle, open_provider, processes, step
 from twin.domain.errors import Blocked, StepFailure, Terminal, Transient
 from twin.domain.identity import ComponentRef
@@ -169,22 +171,97 @@ async def test_cancelling_ends_a_build(provider: ProcessProvider, ref: Component
     assert processes(ref.name) == []
 
 
-@pytest.mark.parametrize("kind", ["traversal", "absolute link", "device"])
-def test_a_bundle_cannot_reach_out_of_its_tree(tmp_path: Path, kind: str) -> None:
-    member = tarfile.TarInfo("../outside" if kind == "traversal" else "inside")
-    if kind == "absolute link":
-        member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
-    elif kind == "device":
-        member.type = tarfile.CHRTYPE
+def member(name: str, kind: bytes = tarfile.REGTYPE, **more: Any) -> tarfile.TarInfo:
+    made = tarfile.TarInfo(name)
+    made.type = kind
+    for attribute, value in more.items():
+        setattr(made, attribute, value)
+    return made
+
+
+def packed(*members: tarfile.TarInfo) -> bytes:
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz") as archive:
-        archive.addfile(member)
+    with tarfile.open(fileobj=out, mode="w:gz", format=tarfile.PAX_FORMAT) as archive:
+        for each in members:
+            archive.addfile(each, io.BytesIO(b"x" * each.size))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [member("../outside")],
+        [member("a/../../outside")],
+        [member("a/..", tarfile.DIRTYPE)],
+        [member("/tmp/outside-of-a-bundle")],
+        [member("..\\outside")],
+        [member("a", pax_headers={"path": "a\0b"})],
+        [member("inside", tarfile.SYMTYPE, linkname="/etc/passwd")],
+        [member("inside", tarfile.SYMTYPE, linkname="also-inside")],
+        [member("inside", tarfile.LNKTYPE, linkname="/etc/passwd")],
+        [member("inside", tarfile.CHRTYPE)],
+        [member("inside", tarfile.FIFOTYPE)],
+        [member("inside", tarfile.GNUTYPE_SPARSE)],
+        [member("x" * 300)],
+    ],
+    ids=lambda members: f"{members[0].name[:20]!r} of type {members[0].type!r}",
+)
+def test_a_bundle_cannot_reach_out_of_its_tree(tmp_path: Path, members: list[tarfile.TarInfo]) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()
     with pytest.raises(Terminal, match="unsafe"):
-        unpack(out.getvalue(), tree)
-    assert list(tree.iterdir()) == []
-    assert not (tmp_path / "outside").exists()
+        unpack(packed(*members), tree)
+    assert [path for path in tree.rglob("*") if path.is_file() or path.is_symlink()] == []
+    assert [path.name for path in tmp_path.iterdir()] == ["tree"]
+    assert not Path("/tmp/outside-of-a-bundle").exists()
+
+
+def test_a_bundle_writes_through_nothing_that_is_there(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_text("mine")
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "folder").symlink_to(outside)
+    (tree / "file").symlink_to(outside / "file")
+    (tree / "dangling").symlink_to(outside / "new")
+    for name in ("folder/file", "folder/deep/file", "file", "dangling"):
+        with pytest.raises(Terminal, match="unsafe"):
+            unpack(packed(member(name, size=1)), tree)
+    for twice in (["a", "a"], ["b", "b/c"]):
+        with pytest.raises(Terminal, match="unsafe"):
+            unpack(packed(*(member(name) for name in twice)), tree)
+    assert [(path.name, path.read_text()) for path in outside.iterdir()] == [("file", "mine")]
+
+
+def test_a_bundle_gives_plain_files_whatever_their_modes(tmp_path: Path) -> None:
+    long = "/".join(["long" * 20] * 4)
+    unpack(
+        packed(
+            member(".", tarfile.DIRTYPE),
+            member("./bin", tarfile.DIRTYPE, mode=0o000),
+            member("./bin/run", mode=0o4711, size=3),
+            member("data", mode=0o666, size=2 * 1024**2),
+            member(f"{long}/ä", mode=0o000),
+        ),
+        tmp_path,
+    )
+    files = {str(path.relative_to(tmp_path)): path for path in tmp_path.rglob("*") if path.is_file()}
+    assert {name: (path.stat().st_mode & 0o7777, path.stat().st_size) for name, path in files.items()} == {
+        "bin/run": (0o755, 3),
+        "data": (0o644, 2 * 1024**2),
+        f"{long}/ä": (0o644, 0),
+    }
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+@pytest.mark.parametrize("size", [-512, -(2**40), 2**32])
+def test_sizes_that_no_bundle_has_end_it(tmp_path: Path, kind: bytes, size: int) -> None:
+    # CVE-2025-8194: tarfile goes back by a negative size and reads the same header for ever
+    header = member("x", kind, size=size).tobuf(tarfile.GNU_FORMAT)
+    with pytest.raises(Terminal):
+        unpack(gzip.compress(member("first").tobuf() + header + bytes(10240)), tmp_path)
 
 
 def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
