@@ -115,9 +115,7 @@ def _bind(
         clock=clock,
         deadline=settings.step_deadline,
     )
-    worker = Worker(
-        name, store, executor, slots=settings.slots, lease=settings.lease, drain=settings.drain, now=clock.now
-    )
+    worker = Worker(name, store, executor, slots=settings.slots, lease=settings.lease, drain=settings.drain)
     services = Services(
         twins=Twins(store, types, changes, clock, worker),
         history=History(store, changes),

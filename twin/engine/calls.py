@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
@@ -26,40 +27,42 @@ from twin.domain.steps import (
 from twin.engine.attempts import Attempt
 from twin.engine.placing import check
 from twin.ports.provider import Provider, StepContext, Suspends
+from twin.ports.targets import OpenTargets
 
 log: FilteringBoundLogger = structlog.get_logger(__name__)
 
-Open = Callable[[str], Awaitable[Provider]]
 ReadBundle = Callable[[str], Awaitable[bytes]]
 
 
 async def call(
-    attempt: Attempt, provider_of: Open, read_bundle: ReadBundle, now: datetime
+    attempt: Attempt, targets: OpenTargets, read_bundle: ReadBundle, now: datetime
 ) -> tuple[Result, dict[str, str]]:
     """Do it. Returns the result and the secrets that came back; never raises but for cancellation."""
+    mask = Mask(attempt, targets)
     seconds = max(0.001, (attempt.deadline - now).total_seconds())
     reached = False
     try:
         async with asyncio.timeout(seconds):
             if attempt.unreadable is not None and attempt.key.verb == "apply":
                 raise attempt.unreadable
-            provider = await provider_of(attempt.running.target)
+            provider = await targets.provider(attempt.running.target)
             here = await _arrive(attempt, provider)
             reached = True
-            return await _verb(attempt, provider, here, read_bundle)
+            return await _verb(attempt, provider, here, read_bundle, mask)
     except TimeoutError:
         return FailedTransient(message=f"no result within {seconds:.0f} s", reached=reached), {}
     except StepFailure as failure:
-        return replace(_failed(attempt, failure), reached=reached), {}
+        return replace(_failed(mask, failure), reached=reached), {}
     except Unreadable as failure:
         mend = failure.mend or "Give the vault its key again."
         blocked = FailedBlocked(message=failure.message, block="vault/unreadable", owner="platform", mend=mend)
         return replace(blocked, reached=reached), {}
     except Unavailable as failure:  # our own database: the provider was not at fault
-        return FailedTransient(message=_masked(attempt, failure.message), reached=reached), {}
+        return FailedTransient(message=mask(failure.message), reached=reached), {}
     except Exception as error:
-        log.exception("provider raised what no provider should", step=str(attempt.key))
-        told = _masked(attempt, f"{type(error).__name__}: {error}")
+        trace = mask(traceback.format_exc())
+        log.error("provider raised what no provider should", step=str(attempt.key), traceback=trace)
+        told = mask(f"{type(error).__name__}: {error}")
         return FailedTerminal(message=f"program error in the provider: {told}", mend="Report it with the log."), {}
 
 
@@ -72,17 +75,17 @@ async def _arrive(attempt: Attempt, provider: Provider) -> Placement:
 
 
 async def _verb(
-    attempt: Attempt, provider: Provider, here: Placement, read_bundle: ReadBundle
+    attempt: Attempt, provider: Provider, here: Placement, read_bundle: ReadBundle, mask: Mask
 ) -> tuple[Result, dict[str, str]]:
     ref = attempt.ref
     match attempt.key.verb:
         case "sweep":
             found = [each async for each in provider.owned(attempt.env.id)]
-            left = tuple(Found(each.kind, each.external_id, each.detail) for each in found)
+            left = tuple(Found(each.kind, each.external_id, mask(each.detail)) for each in found)
             return Swept(placement=here, found=left), {}
         case "observe":
             seen = await provider.observe(ref, attempt.inputs())
-            drift = {} if seen is None else {name: _masked(attempt, text) for name, text in seen.drift.items()}
+            drift = {} if seen is None else {name: mask(text) for name, text in seen.drift.items()}
             return Looked(present=seen is not None, drift=drift), {}
         case "remove":
             await provider.remove(ref, _context(attempt, read_bundle))
@@ -125,15 +128,15 @@ def _context(attempt: Attempt, read_bundle: ReadBundle) -> StepContext:
     )
 
 
-def _failed(attempt: Attempt, failure: StepFailure) -> FailedTransient | FailedBlocked | FailedTerminal:
-    message = _masked(attempt, failure.message)
+def _failed(mask: Mask, failure: StepFailure) -> FailedTransient | FailedBlocked | FailedTerminal:
+    message = mask(failure.message)
     match failure:
         case Transient(retry_after=after):
             return FailedTransient(message=message, retry_after=None if after is None else after.total_seconds())
         case Blocked(key=key, owner=owner, mend=mend):
-            return FailedBlocked(message=message, block=key, owner=owner, mend=mend)
+            return FailedBlocked(message=message, block=key, owner=owner, mend=mask(mend))
         case Terminal(field=field, mend=mend):
-            return FailedTerminal(message=message, field=field, mend=mend)
+            return FailedTerminal(message=message, field=field, mend=None if mend is None else mask(mend))
         case _:
             return FailedTerminal(message=message)
 
@@ -143,8 +146,16 @@ def stopped(why: str) -> Result:
     return Stopped(message=why)
 
 
-def _masked(attempt: Attempt, text: str) -> str:
-    """A message may quote what it was given: no secret of this attempt leaves in it."""
-    for secret in attempt.known_secrets():
-        text = text.replace(secret, "•••")
-    return text
+class Mask:
+    """A message may quote what it was given: no secret of the attempt, nor of its target, leaves in it."""
+
+    def __init__(self, attempt: Attempt, targets: OpenTargets) -> None:
+        self._attempt = attempt
+        self._targets = targets
+
+    def __call__(self, text: str) -> str:
+        """The text with every secret covered."""
+        credentials = (each for each in self._targets.credentials(self._attempt.running.target) if len(each) >= 6)
+        for secret in (*self._attempt.known_secrets(), *credentials):
+            text = text.replace(secret, "•••")
+        return text

@@ -190,7 +190,7 @@ class Executor:
     async def _call(self, attempt: Attempt) -> tuple[Result, Values]:
         """The call, ended early when the step is not wanted any more or the worker drains."""
         work = asyncio.create_task(
-            call(attempt, self._targets.provider, self._read_bundle, self._clock.now()), name=str(attempt.key)
+            call(attempt, self._targets, self._read_bundle, self._clock.now()), name=str(attempt.key)
         )
         watch = asyncio.create_task(self._unwanted(attempt))
         try:

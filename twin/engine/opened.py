@@ -36,6 +36,11 @@ class OpenedTargets:
             self._open[target] = (configured, credentials, provider)
             return provider
 
+    def credentials(self, target: str) -> tuple[str, ...]:
+        """What the target was opened with; nothing if it is not open."""
+        known = self._open.get(target)
+        return () if known is None else tuple(known[1].values())
+
     async def close(self) -> None:
         """Close all that were opened."""
         providers = [*self._replaced, *(provider for _, _, provider in self._open.values())]
@@ -63,6 +68,5 @@ class OpenedTargets:
                 mend=f"Add it again with its old address: twin target add {name} …",
             )
         return target, {
-            key: self._vault.unseal(PLATFORM_ID, name, version, key, text)
-            for key, (version, text) in sealed.items()
+            key: self._vault.unseal(PLATFORM_ID, name, version, key, text) for key, (version, text) in sealed.items()
         }

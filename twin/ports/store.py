@@ -391,6 +391,10 @@ class Queue(Protocol):
         """When the next unleased task is due; None if none will be."""
         ...
 
+    async def due_in(self) -> float | None:
+        """Seconds until the next unleased task is due, by the database's clock; negative if it is overdue."""
+        ...
+
     async def due_timers(self, limit: int) -> Sequence[Claimed]:
         """Due tasks of kind timer and block; they take no lease (epoch 0)."""
         ...

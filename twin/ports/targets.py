@@ -15,6 +15,10 @@ class OpenTargets(Protocol):
         (`<target>/missing`) when the target is not configured any more."""
         ...
 
+    def credentials(self, target: str) -> tuple[str, ...]:
+        """The credentials that an open target was opened with, so that no message quotes them."""
+        ...
+
     async def close(self) -> None:
         """Close all that are open."""
         ...

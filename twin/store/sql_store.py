@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import make_url
+from sqlalchemy import Connection, make_url
 
 from twin.domain.decider import Decider
 from twin.domain.errors import Invalid
@@ -170,6 +170,15 @@ class SqlStore:
     async def next_due(self) -> datetime | None:
         """When the next unleased task is due."""
         return optional_moment(await self._driver.read(tasks.next_due))
+
+    async def due_in(self) -> float | None:
+        """Seconds until the next unleased task is due, by the database's clock."""
+
+        def look(connection: Connection) -> float | None:
+            due = tasks.next_due(connection)
+            return None if due is None else (due - self._driver.now(connection)) / 1_000_000
+
+        return await self._driver.read(look)
 
     async def due_timers(self, limit: int) -> Sequence[Claimed]:
         """Due timers and resolved blocks."""

@@ -6,8 +6,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from datetime import UTC, datetime
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import structlog
@@ -45,7 +44,6 @@ class Worker:
         slots: int = 16,
         lease: float = 15.0,
         drain: float = 30.0,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._name = name
         self._store = store
@@ -53,7 +51,6 @@ class Worker:
         self._slots = slots
         self._lease = lease
         self._drain = drain
-        self._now = now
         self._rates = Rates()
         self._running: dict[asyncio.Task[None], Claimed] = {}
         self._reaper = Reaper(store, executor, lease, name, self._running.values)
@@ -181,8 +178,8 @@ class Worker:
 
     async def _pause(self, targets: tuple[Target, ...]) -> float:
         """Seconds until something will be due or a rate limit lets go."""
-        due = await self._store.next_due()
-        pause = _LONGEST_SLEEP if due is None else (due - self._now()).total_seconds()
+        due = await self._store.due_in()
+        pause = _LONGEST_SLEEP if due is None else due
         if pause <= 0:
             # Due, and not claimed: limits hold it, or another worker has it. The end of a step wakes us before.
             limited = self._rates.wait(targets)
