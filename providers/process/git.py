@@ -20,6 +20,9 @@ _COMMIT = re.compile(r"^[0-9a-f]{40}([0-9a-f]{24})?$")
 # what git needs of the worker's environment to reach the network; it runs no code of the repository
 _NETWORK = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "no_proxy", "SSL_CERT_FILE",
             "SSL_CERT_DIR", "GIT_SSL_CAINFO")  # fmt: skip
+# What git fetches over the network: a URL, or its short form for ssh (git@host:path). All else is a file of this
+# machine or runs a program (ext::, fd::).
+_REMOTE = re.compile(r"(https?|ssh|git)://|(?!file:)(?!-)[^/:\s]+:(?!:|//)")
 _HELPER = '!f() { echo "username=$TWIN_GIT_USER"; echo "password=$TWIN_GIT_PASSWORD"; }; f'
 
 
@@ -31,10 +34,20 @@ class Repository:
         source: GitSource,
         *,
         target: str,
+        local_sources: bool,
         marks: dict[str, str],
         deadline: datetime,
         beat: Callable[[], Awaitable[None]],
     ) -> None:
+        protocols = "git:http:https:ssh"
+        if local_sources:
+            protocols += ":file"
+        elif not _REMOTE.match(source.git):
+            raise Terminal(
+                f"Process target {target!r} takes no repositories from the machine of the twin.",
+                field="source.git",
+                mend="Use a URL by https, http, ssh or git, or have the target's config say `local_sources: true`.",
+            )
         self.ref = source.ref
         self.target = target
         self.marks = marks
@@ -49,7 +62,7 @@ class Repository:
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_GLOBAL": os.devnull,
             "HOME": "/nonexistent",
-            "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh",
+            "GIT_ALLOW_PROTOCOL": protocols,
             "GIT_SSH_COMMAND": "ssh -o BatchMode=yes",
             "TWIN_GIT_USER": user,
             "TWIN_GIT_PASSWORD": password,
@@ -61,7 +74,8 @@ class Repository:
         """The commit that the ref names now. Raises Terminal if there is none."""
         if _COMMIT.match(self.ref):
             return self.ref
-        listed = await self._git(scratch, "ls-remote", "--", self.url)
+        # no git-dir: the scratch directory is the app's to write in, and may lie within some repository
+        listed = await self._git(scratch, f"--git-dir={os.devnull}", "ls-remote", "--", self.url)
         known = {name: commit for commit, tab, name in (line.partition("\t") for line in listed.splitlines()) if tab}
         for name in (self.ref, f"refs/heads/{self.ref}", f"refs/tags/{self.ref}^{{}}", f"refs/tags/{self.ref}"):
             if commit := known.get(name):

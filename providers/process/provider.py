@@ -78,7 +78,9 @@ class ProcessProvider:
             async with self._locked(ref, step) as beat:
                 directory = self.layout.service(ref)
                 directory.prepare()
-                source = await ensure_source(ref, directory, service, step, target=self.target, beat=beat)
+                source = await ensure_source(
+                    ref, directory, service, step, target=self.target, settings=self.settings, beat=beat
+                )
                 digest = version(self.layout.key(), service, source)
                 states = await self._replicas(ref, directory, service, step, beat).converge(
                     service, source, digest, step.deadline

@@ -17,7 +17,7 @@ from providers.process.client import run_guarded
 from providers.process.environment import clean, marks
 from providers.process.git import Repository
 from providers.process.layout import ServiceDirectory, delete, write_private
-from providers.process.spec import Service
+from providers.process.spec import Config, Service
 from twin.domain.errors import Terminal, Transient
 from twin.domain.identity import ComponentRef
 from twin.ports.provider import StepContext
@@ -41,6 +41,7 @@ async def ensure_source(
     step: StepContext,
     *,
     target: str,
+    settings: Config,
     beat: Callable[[], Awaitable[None]],
 ) -> Source:
     """The working directory of `service`, made if it is not there. Idempotent; a half-made one is made anew.
@@ -55,7 +56,12 @@ async def ensure_source(
             repository = None
         else:
             repository = Repository(
-                service.source, target=target, marks=marks(ref, BUILD), deadline=step.deadline, beat=beat
+                service.source,
+                target=target,
+                local_sources=settings.local_sources,
+                marks=marks(ref, BUILD),
+                deadline=step.deadline,
+                beat=beat,
             )
             commit = await repository.resolve(directory.tmp)
             content = f"git {commit}"

@@ -24,7 +24,12 @@ class GitSource(Struct, frozen=True, forbid_unknown_fields=True):
     """A git repository instead of the blueprint's bundle."""
 
     git: Annotated[
-        str, Meta(min_length=1, max_length=2048, description="URL or path that the machine of the twin can reach.")
+        str,
+        Meta(
+            min_length=1,
+            max_length=2048,
+            description="Address by https, http, ssh or git; a path or file: URL only if the target has local_sources.",
+        ),
     ]
     ref: Annotated[
         str,
@@ -75,10 +80,12 @@ class Watched(Struct, frozen=True):
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
-    """A target's configuration: the directory that holds everything of it, and the address that apps bind to."""
+    """A target's configuration: the directory that holds everything of it, the address that apps bind to, and whether
+    `source.git` may name what lies on the twin's own machine, where the twin's user can read more than a requester."""
 
     directory: str
     host: str = "127.0.0.1"
+    local_sources: bool = False
 
 
 SERVICE = ComponentType(

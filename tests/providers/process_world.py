@@ -59,9 +59,10 @@ def bundle(files: Mapping[str, str] | None = None) -> bytes:
     return out.getvalue()
 
 
-def open_provider(directory: Path) -> ProcessProvider:
+def open_provider(directory: Path, **config: Any) -> ProcessProvider:
     """A provider whose target is that directory."""
-    provider = KIND.open(Target(name="test", provider="process", config={"directory": str(directory)}), {})
+    target = Target(name="test", provider="process", config={"directory": str(directory), **config})
+    provider = KIND.open(target, {})
     assert isinstance(provider, ProcessProvider)
     return provider
 

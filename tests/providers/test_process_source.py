@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ import psutil
 import pytest
 
 from providers.process.bundle import unpack
+from providers.process.git import Repository
 from providers.process.provider import ProcessProvider
+from providers.process.spec import GitSource
 from tests.providers.process_world import APP, ask, bundle, open_provider, processes, step
 from twin.domain.errors import Blocked, StepFailure, Terminal, Transient
 from twin.domain.identity import ComponentRef
@@ -33,7 +36,7 @@ def directory(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def provider(directory: Path) -> ProcessProvider:
-    return open_provider(directory)
+    return open_provider(directory, local_sources=True)
 
 
 @pytest.fixture
@@ -110,6 +113,60 @@ async def test_what_git_refuses_says_what_happens_next(
     no_git = await failure({"git": str(repository)})
     assert isinstance(no_git, Blocked)
     assert no_git.key == "process/test/git"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["{path}", "../repository", "file://{path}", "file:{path}", "FILE://{path}", "ext::cat {path}/version", "fd::0"],
+)
+@pytest.mark.parametrize("ref_name", ["main", None])
+async def test_what_the_twins_user_can_read_is_no_source_unless_the_target_says_so(
+    directory: Path, ref: ComponentRef, repository: Path, url: str, ref_name: str | None
+) -> None:
+    source = {"git": url.format(path=repository), "ref": ref_name or git(repository, "rev-parse", "HEAD")}
+    with pytest.raises(Terminal, match="no repositories from the machine") as refused:
+        await open_provider(directory).apply(ref, step({"source": source}))
+    assert refused.value.field == "source.git"
+    assert "local_sources" in (refused.value.mend or "")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:1/r", "git://127.0.0.1:1/r", "ssh://127.0.0.1:1/r", "git@localhost.invalid:r"]
+)
+async def test_remote_repositories_are_tried(directory: Path, ref: ComponentRef, repository: Path, url: str) -> None:
+    with pytest.raises(StepFailure) as failure:
+        await open_provider(directory).apply(ref, step({"source": {"git": url}}))
+    assert "machine of the twin" not in failure.value.message
+
+
+async def test_what_the_app_leaves_in_its_scratch_directory_says_nothing_to_git(
+    provider: ProcessProvider, ref: ComponentRef, repository: Path
+) -> None:
+    inputs = {"source": {"git": str(repository)}, "stop_grace": 0}
+    applied = await provider.apply(ref, step(inputs))
+    scratch = Path(ask(applied.outputs["url"])["env"]["TMPDIR"])
+    git(scratch, "init", "--quiet")
+    git(scratch, "config", "url./nowhere.insteadOf", str(repository))
+    assert (await provider.apply(ref, step(inputs))).outputs == applied.outputs
+
+
+async def test_no_protocol_of_a_file_reaches_git_either(tmp_path: Path, repository: Path) -> None:
+    """What is taken for a remote address and leads to a file all the same, such as by a rewritten URL."""
+
+    async def beat() -> None:
+        return
+
+    remote = Repository(
+        GitSource("https://localhost/r"),
+        target="test",
+        local_sources=False,
+        marks={},
+        deadline=datetime.now(UTC) + timedelta(seconds=30),
+        beat=beat,
+    )
+    remote.url = str(repository)
+    with pytest.raises(Terminal, match="transport 'file' not allowed"):
+        await remote.resolve(tmp_path)
 
 
 async def test_the_build_runs_once_per_source(provider: ProcessProvider, ref: ComponentRef, tmp_path: Path) -> None:
