@@ -1,0 +1,36 @@
+"""Three and four transactions at once, in a seeded sample of their orders.
+
+`TWIN_INTERLEAVINGS=50` plays 50 times more.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+
+import pytest
+
+from tests.store.interleavings.exploring import Tally, sample
+from tests.store.interleavings.invariants import judge
+from tests.store.interleavings.scene import Scene
+from tests.store.interleavings.situations import SITUATIONS, only
+
+TIMES = 2
+CASTS = 3 * int(os.environ.get("TWIN_INTERLEAVINGS", "1"))
+
+
+@pytest.mark.parametrize("size", [3, 4])
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_a_crowd_holds_in_sampled_orders(
+    scene: Scene, situation: str, size: int, report: Callable[[Tally], None]
+) -> None:
+    whole = Tally(complete=False)
+    for seed in range(CASTS):
+        names, _ = SITUATIONS[situation]
+        chosen = random.Random(f"{situation}{size}{seed}").sample(names, size)
+        tally = sample(scene.play(only(situation, *chosen), judge), seed, TIMES)
+        whole.schedules += tally.schedules
+        whole.waits += tally.waits
+        whole.orders |= {frozenset({(seed,), *order}) for order in tally.orders}
+    report(whole)
