@@ -1,8 +1,9 @@
-"""The signals: one file each, its data and its rule. A new one is a new file and one line in `_MODULES`."""
+"""The signals: one file each, its data and its rule. A new one is a new file and one line in `_NAMES`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from types import ModuleType
 from typing import Any, Union
 
@@ -13,42 +14,28 @@ from twin.domain.environment import Environment
 from twin.domain.errors import Invalid
 from twin.domain.events import Event
 from twin.domain.near import suggestion
-from twin.domain.signals import (
-    abandon,
-    add_component,
-    cancel,
-    create,
-    destroy,
-    detect_drift,
-    extend,
-    protect,
-    remove_component,
-    resume,
-    retry,
-    scale,
-    suspend,
-    unprotect,
-    update,
-)
 from twin.domain.signals.base import Signal
 
-_MODULES: tuple[ModuleType, ...] = (
-    abandon,
-    add_component,
-    cancel,
-    create,
-    destroy,
-    detect_drift,
-    extend,
-    protect,
-    remove_component,
-    resume,
-    retry,
-    scale,
-    suspend,
-    unprotect,
-    update,
+_NAMES = (
+    "abandon",
+    "add_component",
+    "cancel",
+    "create",
+    "destroy",
+    "detect_drift",
+    "extend",
+    "protect",
+    "remove_component",
+    "resume",
+    "retry",
+    "scale",
+    "suspend",
+    "unprotect",
+    "update",
 )
+"""The registration: the file's name is the signal's."""
+
+_MODULES = tuple(import_module(f"{__name__}.{name}") for name in _NAMES)
 
 Rule = Callable[[Any, Any, Context], Iterator[Event]]
 
