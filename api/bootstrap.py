@@ -9,11 +9,13 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import structlog
 import uvicorn
 from msgspec import Struct
+from sqlalchemy import make_url
 
 from api.clock import SystemClock
 from api.first_start import check_vault, ensure_targets, ensure_token, private_directory
@@ -31,6 +33,7 @@ from twin.engine.embedded.worker import Worker
 from twin.engine.execute import Executor
 from twin.engine.opened import OpenedTargets
 from twin.ports.provider import ProviderKind
+from twin.service.backups import Backups
 from twin.service.blocks import Blocks
 from twin.service.changes import LocalChanges
 from twin.service.component_logs import ComponentLogs
@@ -121,6 +124,7 @@ def _bind(
         history=History(store, changes),
         blueprints=Blueprints(store, types, clock, max_bytes=settings.max_bundle_bytes),
         targets=Targets(store, vault, kinds),
+        backups=Backups(store, settings.data_dir),
         blocks=Blocks(store, changes),
         revealing=Revealing(store, vault),
         logs=ComponentLogs(store, opened),
@@ -248,6 +252,23 @@ def upgrade(settings: Settings) -> None:
         await open_store(settings.database_url, deciders=DECIDERS, clock=SystemClock(), upgrade=True).close()
 
     asyncio.run(run())
+
+
+def copy_stopped(settings: Settings, to: Path) -> bool:
+    """Copy the database of a service that does not run; False if there is none. Raises `Rejected` for PostgreSQL and
+    `Unavailable` if a service has it open after all."""
+    url = make_url(settings.database_url)
+    if url.get_backend_name() == "postgresql":
+        from twin.store.postgres import refused_copy
+
+        raise refused_copy(url)
+    path = Path(url.database or "").absolute()
+    if not path.is_file():
+        return False
+    from twin.store.sqlite_copy import copy_stopped
+
+    copy_stopped(path, to)
+    return True
 
 
 def _say(text: str) -> None:

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from twin.domain.component_type import ComponentType
 from twin.ports.clock import Clock
+from twin.service.backups import Backups
 from twin.service.blocks import Blocks
 from twin.service.component_logs import ComponentLogs
 from twin.service.credentials import Revealing
@@ -27,6 +28,7 @@ class Services(Struct, frozen=True, kw_only=True):
     history: History
     blueprints: Blueprints
     targets: Targets
+    backups: Backups
     blocks: Blocks
     revealing: Revealing
     logs: ComponentLogs

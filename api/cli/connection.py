@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -123,6 +123,15 @@ class Connection:
         except httpx.TransportError as error:
             raise self._gone(error) from None
 
+    def download(self, path: str, into: BinaryIO) -> None:
+        """The bytes that a POST answers with, whole or with an error. Not repeated."""
+        try:
+            with self._stream(path, None, {}, read=None, method="POST") as response:
+                for chunk in response.iter_bytes():
+                    into.write(chunk)
+        except httpx.TransportError as error:
+            raise self._gone(error) from None
+
     def events(
         self, path: str, params: Params | None = None, *, after: str | None = None
     ) -> Generator[bytes, None, None]:
@@ -166,11 +175,17 @@ class Connection:
 
     @contextmanager
     def _stream(
-        self, path: str, params: Params | None, headers: Mapping[str, str], *, read: float | None
+        self,
+        path: str,
+        params: Params | None,
+        headers: Mapping[str, str],
+        *,
+        read: float | None,
+        method: str = "GET",
     ) -> Iterator[httpx.Response]:
         timeout = httpx.Timeout(30.0, connect=5.0, read=read)
         with self._client.stream(
-            "GET", path, params=_given(params), headers=dict(headers), timeout=timeout
+            method, path, params=_given(params), headers=dict(headers), timeout=timeout
         ) as response:
             if response.is_error:
                 response.read()

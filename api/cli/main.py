@@ -10,6 +10,7 @@ import typer
 from msgspec import convert
 
 from api.cli import (
+    backup,
     blocks,
     destroy,
     doctor,
@@ -54,7 +55,7 @@ app = typer.Typer(
 )
 for group in (up, environments, plan, entering, signals, destroy, history, blocks, targets, tokens):
     app.add_typer(group.app)
-for service in (serve, local, doctor):
+for service in (serve, backup, local, doctor):
     app.add_typer(service.app)
 
 

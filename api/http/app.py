@@ -11,6 +11,7 @@ from litestar.middleware import DefineMiddleware
 
 from api.http.audit import AuditController
 from api.http.authentication import BearerAuthentication
+from api.http.backups import take_backup
 from api.http.blocks import BlockController
 from api.http.blueprints import BlueprintController
 from api.http.bodies import MOST_BYTES
@@ -49,6 +50,7 @@ ROUTES: list[Any] = [
     ready,
     reveal_credentials,
     send_signal,
+    take_backup,
     who_am_i,
 ]
 

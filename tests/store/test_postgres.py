@@ -6,12 +6,14 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import make_url
 
-from twin.domain.errors import Unavailable
+from twin.domain.errors import Rejected, Unavailable
 from twin.ports.store import EventFilter, IdempotentReply, Tx
 from twin.store import SqlStore, open_store
 from twin.testing.conformance.store import StoreConformance
@@ -167,6 +169,33 @@ async def test_cut_connections_are_replaced_without_the_caller_noticing(store: S
     )
     await send(store, "c0", Add(1))
     assert len(await log(store)) == 5
+
+
+async def test_copies_are_left_to_the_servers_own_tools(store: SqlStore, postgres_url: str, tmp_path: Path) -> None:
+    with pytest.raises(Rejected, match="own tools") as refused:
+        await store.copy(tmp_path / "copy")
+    assert refused.value.mend is not None
+    assert refused.value.mend.startswith("pg_dump --format=custom --file=twin.dump --dbname=postgresql://")
+    assert str(make_url(postgres_url).password) not in refused.value.mend
+
+
+async def test_a_dump_restored_into_another_server_is_fitted_to_its_transactions(
+    store: SqlStore, intruder: Database, postgres_url: str
+) -> None:
+    await send(store, "c1", Open("shop", "one"), Add(1))
+    intruder("UPDATE events SET xid = (xid::text::bigint + 1000000000)::text::xid8")
+    intruder("ALTER TABLE events ENABLE TRIGGER USER")
+    assert await log(store) == [], "the events of a server that had counted further are not shown"
+    with pytest.raises(Unavailable) as refused:
+        open_store(postgres_url, deciders=DECIDERS, clock=StoppedClock())
+    assert (refused.value.code, refused.value.mend) == ("restored_database", "twin db upgrade")
+    fitted = open_store(postgres_url, deciders=DECIDERS, clock=StoppedClock(), upgrade=True)
+    await send(fitted, "c1", Add(1))
+    assert [event.seq for event in await log(fitted)] == [1, 2, 3]
+    assert (await fitted.verify()).findings == ()
+    with pytest.raises(psycopg.Error, match="append-only"):
+        intruder("ALTER TABLE events ENABLE TRIGGER USER; UPDATE events SET xid = '1'")
+    await fitted.close()
 
 
 async def test_a_server_that_is_not_there_is_unavailable() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct, field
@@ -343,6 +344,12 @@ class Store(Reads, Protocol):
 
     async def transact(self, fn: Callable[[Tx], T]) -> T:
         """Run `fn` in one transaction; returns after COMMIT. Raises `Unavailable` if the database refuses."""
+        ...
+
+    async def copy(self, to: Path) -> None:
+        """Write all that is committed, as of one moment, to a file that is absent or empty; work goes on meanwhile.
+        Raises `Rejected` with the command that does it where the database has means of its own, and `Unavailable` if
+        there is no room."""
         ...
 
     async def close(self) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,9 +17,9 @@ from sqlalchemy import URL, ColumnElement, Connection, Engine, create_engine, fu
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.pool import NullPool
 
-from twin.domain.errors import Conflict, Unavailable
+from twin.domain.errors import Conflict, Rejected, Unavailable
 from twin.ports.clock import Clock
-from twin.store import migrations
+from twin.store import migrations, postgres_restored
 from twin.store.postgres_listener import CHANNEL, Listener
 from twin.store.tables import Xid8, events
 from twin.store.transact import Bell, RunAgain, TaskPlace, Transaction, in_thread, is_refusal, refusal
@@ -72,6 +74,7 @@ class PostgresDriver:
     settled: ColumnElement[bool] | None = events.c.xid < func.pg_snapshot_xmin(func.pg_current_snapshot(), type_=Xid8())
 
     def __init__(self, url: URL, clock: Clock, *, upgrade: bool, connections: int) -> None:
+        self._url = url
         self._clock = clock
         self._bell = Bell()
         conninfo = url.set(drivername="postgresql").render_as_string(hide_password=False)
@@ -157,6 +160,10 @@ class PostgresDriver:
                     raise
         raise AssertionError("unreachable")
 
+    async def copy(self, to: Path) -> None:
+        """Not ours to do."""
+        raise refused_copy(self._url)
+
     async def wait_for_work(self, timeout: float) -> None:
         """Woken by NOTIFY; the listener starts with the first who waits."""
         self._listener.start()
@@ -177,6 +184,16 @@ class _Lost(Exception):
     """The connection broke before COMMIT."""
 
 
+def refused_copy(url: URL) -> Rejected:
+    """Says how a database is copied; its password stays out of the command, which asks for it."""
+    name = url.set(drivername="postgresql")._replace(password=None).render_as_string()
+    return Rejected(
+        "The twin's state is in PostgreSQL, whose own tools make consistent copies while it is used.",
+        mend=f"pg_dump --format=custom --file=twin.dump --dbname={shlex.quote(name)}",
+        code="backup_by_database",
+    )
+
+
 def clock_time(connection: Connection) -> int:
     """The database's time in microseconds."""
     now: int = connection.execute(_clock).scalar_one()
@@ -190,8 +207,10 @@ def prepare(conninfo: str, *, upgrade: bool) -> None:
         with engine.begin() as connection:
             if upgrade:
                 migrations.upgrade(connection)
+                postgres_restored.number_anew(connection)
             else:
                 migrations.check(connection)
+                postgres_restored.check(connection)
     except DBAPIError as error:
         raise refusal(error) from error
     finally:

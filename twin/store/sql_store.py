@@ -134,6 +134,10 @@ class SqlStore:
         """Recompute the hash chains of one entity or all."""
         return await self._driver.read(lambda c: audit.verify(c, entity))
 
+    async def copy(self, to: Path) -> None:
+        """A consistent copy in a file that is absent or empty."""
+        await self._driver.copy(to)
+
     async def register(self, worker: str, host: str, pid: int) -> None:
         """Announce a worker; on SQLite, every other worker counts as proven dead."""
         alone = self._driver.single_process

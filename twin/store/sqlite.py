@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Engine, create_engine, func, insert, select
@@ -21,6 +19,8 @@ from twin.domain.errors import Unavailable
 from twin.ports.clock import Clock
 from twin.store import migrations
 from twin.store.moments import to_micros
+from twin.store.sqlite_copy import copy
+from twin.store.sqlite_file import connect, lock_file
 from twin.store.sqlite_writer import Writer
 from twin.store.tables import events
 from twin.store.transact import Bell, TaskPlace, Transaction, in_thread, is_refusal, refusal
@@ -70,13 +70,14 @@ class SqliteDriver:
     settled: ColumnElement[bool] | None = None
 
     def __init__(self, path: Path, clock: Clock, *, upgrade: bool) -> None:
+        self._path = path
         self._clock = clock
         self._bell = Bell()
         self._lock, engine = _open_file(path, upgrade=upgrade)
         self._writer = Writer(engine, lambda connection: SqliteTransaction(connection, clock), self._bell.ring)
         self._read_engine = create_engine(
             "sqlite://",
-            creator=lambda: _connect(path, read_only=True),
+            creator=lambda: connect(path, read_only=True),
             poolclass=QueuePool,
             pool_size=_READERS,
             json_serializer=_to_json,
@@ -109,6 +110,10 @@ class SqliteDriver:
             if is_refusal(error):
                 raise refusal(error) from error
             raise
+
+    async def copy(self, to: Path) -> None:
+        """In a thread, on a connection of its own."""
+        await asyncio.to_thread(copy, self._path, to)
 
     async def wait_for_work(self, timeout: float) -> None:
         """Woken in-process."""
@@ -174,6 +179,10 @@ class InlineDriver:
         """Run at once: no transaction is ever open between two calls."""
         return fn(self._connection)
 
+    async def copy(self, to: Path) -> None:
+        """Run at once, also from memory."""
+        self._raw.execute("VACUUM INTO ?", (str(to),))
+
     async def wait_for_work(self, timeout: float) -> None:
         """Woken in-process."""
         await self._bell.heard(timeout)
@@ -193,7 +202,7 @@ def _open_file(path: Path, *, upgrade: bool) -> tuple[int, Engine]:
         lock = lock_file(path)
     except OSError as error:
         raise Unavailable(f"{path} cannot be opened: {error.strerror}.", mend="Choose a path we may write.") from error
-    engine = _engine(lambda: _connect(path))
+    engine = _engine(lambda: connect(path))
     try:
         # Readable by its owner alone; SQLite gives its side files the same mode.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -207,24 +216,6 @@ def _open_file(path: Path, *, upgrade: bool) -> tuple[int, Engine]:
     return lock, engine
 
 
-def lock_file(path: Path) -> int:
-    """Take the lock beside the database, which ends with the process; the descriptor that holds it."""
-    descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        owner = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
-        os.close(descriptor)
-        raise Unavailable(
-            f"{path} is in use by process {owner}: a SQLite database serves one process at a time.",
-            mend=f"Stop process {owner}, or use PostgreSQL for several.",
-            code="database_in_use",
-        ) from error
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"{os.getpid()}\n".encode())
-    return descriptor
-
-
 def prepare(engine: Engine, *, upgrade: bool) -> None:
     """Upgrade the schema, or refuse one that is not the newest."""
     try:
@@ -236,22 +227,6 @@ def prepare(engine: Engine, *, upgrade: bool) -> None:
                 migrations.check(connection)
     except DBAPIError as error:
         raise refusal(error) from error
-
-
-def _connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    # isolation_level None: the driver never begins by itself, all BEGINs are ours.
-    connection = sqlite3.connect(
-        f"file:{quote(str(path))}?mode={'ro' if read_only else 'rw'}",
-        uri=True,
-        isolation_level=None,
-        check_same_thread=False,
-        timeout=10.0,
-    )
-    if not read_only:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-    return connection
 
 
 _schema_script: list[str] = []

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import ColumnElement, Connection
@@ -70,6 +71,11 @@ class Driver(Protocol):
 
     async def read(self, fn: Callable[[Connection], T]) -> T:
         """Run in a read-only snapshot."""
+        ...
+
+    async def copy(self, to: Path) -> None:
+        """Write all that is committed, as of one moment, to a file that is absent or empty; reading and writing go on.
+        Raises `Rejected` with the command that does it, where the database has means of its own."""
         ...
 
     async def wait_for_work(self, timeout: float) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +111,34 @@ async def test_credentials_are_revealed_and_that_is_recorded(
     assert "credentials revealed" in recorded.text
     assert "hunter2" not in (await http.get("/v1/audit")).text
     assert (await http.post(path, params={"component": "nope"})).status_code == 404
+
+
+async def test_a_backup_is_whole_for_admins_alone_and_recorded(
+    world: World, http: httpx.AsyncClient, environment: str, tmp_path: Path
+) -> None:
+    for name in ("dev", "auditor"):
+        async with world.client(name) as other:
+            assert (await other.post("/v1/backups")).status_code == 403
+    taken = await http.post("/v1/backups")
+    assert (taken.status_code, taken.headers["Content-Length"]) == (200, str(len(taken.content)))
+    (tmp_path / "copy.db").write_bytes(taken.content)
+    with closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
+        assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert copy.execute("SELECT count(*) FROM entities WHERE id = ?", (environment,)).fetchone() == (1,)
+    facts = (await http.get("/v1/audit", params={"type": "fact"})).json()["items"]
+    assert facts[-1]["data"]["what"] == "backup_taken"
+    assert not list(world.folder.glob("backup-*"))
+
+
+async def test_a_backup_without_room_is_refused_and_leaves_nothing(world: World, http: httpx.AsyncClient) -> None:
+    left = world.folder / "backup-of-a-killed-process"
+    left.touch()
+    was = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16 * 1024, was[1]))
+    try:
+        refused = await http.post("/v1/backups")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, was)
+    assert (refused.status_code, refused.json()["retryable"]) == (503, True)
+    assert not list(world.folder.glob("backup-*"))
+    assert (await http.post("/v1/backups")).status_code == 200

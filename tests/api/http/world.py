@@ -30,6 +30,7 @@ from twin.domain.targets import Target
 from twin.domain.twin import ENVIRONMENT
 from twin.ports.provider import LogLine
 from twin.ports.store import StoredToken, Tx
+from twin.service.backups import Backups
 from twin.service.blocks import Blocks
 from twin.service.bundles import pack
 from twin.service.changes import LocalChanges
@@ -125,6 +126,7 @@ class World:
             history=History(self.store, self.changes),
             blueprints=Blueprints(self.store, TYPES, self.clock, max_bytes=settings.max_bundle_bytes),
             targets=Targets(self.store, self.vault, {name: Kind(name) for name in ("data", "run")}),
+            backups=Backups(self.store, folder),
             blocks=Blocks(self.store, self.changes),
             revealing=Revealing(self.store, self.vault),
             logs=ComponentLogs(self.store, Open(self.chatty)),
