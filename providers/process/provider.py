@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -141,8 +141,9 @@ class ProcessProvider:
             for line in await asyncio.to_thread(logs.tail, directory, lines):
                 yield line
             return
-        async for line in logs.follow(directory, lines):
-            yield line
+        async with aclosing(logs.follow(directory, lines)) as following:
+            async for line in following:
+                yield line
 
     async def close(self) -> None:
         """Nothing is held open."""
