@@ -15,7 +15,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from providers.process.errors import hide, words_to_hide_in_logs
+from providers.process.environment import loader
+from providers.process.errors import blocked_by_interpreter, hide, interpreter_failed, words_to_hide_in_logs
 from providers.process.layout import Layout, ServiceDirectory
 from twin.domain.errors import Terminal, Transient
 
@@ -57,10 +58,10 @@ class Output(Struct, frozen=True):
     text: str
 
 
-def start(layout: Layout, directory: ServiceDirectory, order: Order, marks: dict[str, str]) -> bool:
+def start(layout: Layout, directory: ServiceDirectory, order: Order, marks: dict[str, str], *, target: str) -> bool:
     """Start a replica under its supervisor; blocks for tens of milliseconds. False if the slot was taken meanwhile.
 
-    Idempotent by the slot's lock. Raises Terminal if the command cannot be started at all.
+    Idempotent by the slot's lock. Raises Terminal if the command cannot be started at all, Blocked if no Python can.
     """
     lock = directory.slots / f"{order.slot}.lock"
     lock.touch(mode=0o600)  # the supervisor does not create it: one that comes after a removal finds nothing to lock
@@ -86,9 +87,8 @@ def start(layout: Layout, directory: ServiceDirectory, order: Order, marks: dict
         launched = subprocess.run(  # noqa: S603 - our own file; the order is in stdin
             [sys.executable, "-I", "-S", str(SUPERVISOR), str(directory.slots / order.slot)],
             input=json.dumps(message).encode(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=marks,
+            capture_output=True,
+            env=loader() | marks,
             cwd="/",
             start_new_session=True,
             timeout=_START_SECONDS,
@@ -111,12 +111,15 @@ def start(layout: Layout, directory: ServiceDirectory, order: Order, marks: dict
         case "no-port":
             raise Transient(f"No free port was found for replica {order.index}.")
         case _:
+            if failed := interpreter_failed(launched.stderr):
+                raise blocked_by_interpreter(target, failed)
             raise Transient(f"The supervisor of replica {order.index} ended before it started the command.")
 
 
 async def run_guarded(
     command: Sequence[str],
     *,
+    target: str,
     cwd: Path,
     env: dict[str, str],
     marks: dict[str, str],
@@ -126,7 +129,7 @@ async def run_guarded(
 ) -> Output:
     """Run a command that dies with us, and return its last output without `secrets`.
 
-    Raises TimeoutError at `deadline`; cancelling kills the command's process group too.
+    Raises TimeoutError at `deadline`, Blocked if no Python can start; cancelling kills the command's process group too.
     """
     guard = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -135,15 +138,16 @@ async def run_guarded(
         str(GUARD),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env=marks,
+        stderr=asyncio.subprocess.PIPE,
+        env=loader() | marks,
         cwd="/",
         start_new_session=True,
     )
     assert guard.stdin is not None
     assert guard.stdout is not None
-    said = _Said()
-    reading = asyncio.create_task(said.read(guard.stdout))
+    assert guard.stderr is not None
+    said, own = _Said(), _Said()
+    reading = [asyncio.create_task(said.read(guard.stdout)), asyncio.create_task(own.read(guard.stderr))]
     ending = asyncio.create_task(guard.wait())
     try:
         guard.stdin.write(json.dumps({"command": list(command), "cwd": str(cwd), "env": env}).encode() + b"\n")
@@ -155,9 +159,12 @@ async def run_guarded(
         guard.stdin.close()  # the guard kills the group and ends
         await ending
         # not for ever: a process that left the group may hold the pipe open
-        await asyncio.wait({reading}, timeout=_LAST_WORDS_SECONDS)
-        if reading.cancel():
-            await asyncio.wait({reading})
+        await asyncio.wait(reading, timeout=_LAST_WORDS_SECONDS)
+        for task in reading:
+            task.cancel()
+        await asyncio.wait(reading)
+    if ending.result() and (failed := interpreter_failed(own.bytes())):
+        raise blocked_by_interpreter(target, failed)
     return Output(ending.result(), hide(said.text(), secrets))
 
 
@@ -175,5 +182,8 @@ class _Said:
             while self._size - len(self._chunks[0]) > _OUTPUT_BYTES:
                 self._size -= len(self._chunks.popleft())
 
+    def bytes(self) -> bytes:
+        return b"".join(self._chunks)
+
     def text(self) -> str:
-        return b"".join(self._chunks).decode("utf-8", "replace")
+        return self.bytes().decode("utf-8", "replace")

@@ -27,6 +27,14 @@ PATH = os.pathsep.join(
     ]
 )
 
+# how the system's loader finds a shared libpython that lies in no usual place
+_LOADER = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+
+
+def loader() -> dict[str, str]:
+    """What the twin's own interpreter may need to start at all; for our supervisors, not for what they start."""
+    return {name: os.environ[name] for name in _LOADER if name in os.environ}
+
 
 def marks(ref: ComponentRef, slot: str) -> dict[str, str]:
     """The variables that every process of a service carries, inherited by all that it starts."""

@@ -33,6 +33,13 @@ _GIT_ABSENT = re.compile(
     re.IGNORECASE,
 )
 
+_NO_INTERPRETER = re.compile(
+    r"error while loading shared libraries|error loading shared library|library not loaded|symbol lookup error"
+    r"|symbol not found|version `[^']+' not found|fatal python error|could not find platform",
+    re.IGNORECASE,
+)
+_LAST_WORDS = 600
+
 
 def blocked_by_disk(target: str, what: str) -> Blocked:
     """The file system of the target's directory is full."""
@@ -41,6 +48,22 @@ def blocked_by_disk(target: str, what: str) -> Blocked:
         key=f"process/{target}/disk",
         mend=f"Free space there, then: twin blocks resolve process/{target}/disk",
     )
+
+
+def blocked_by_interpreter(target: str, said: str) -> Blocked:
+    """The twin's own Python does not start without the variables of whoever started the twin."""
+    return Blocked(
+        f"Python cannot start in a clean environment on the machine of process target {target!r}: {said}",
+        key=f"process/{target}/interpreter",
+        mend="Have the twin run on a Python that starts with `env -i` (with LD_LIBRARY_PATH at most), "
+        f"then: twin blocks resolve process/{target}/interpreter",
+    )
+
+
+def interpreter_failed(said: bytes) -> str:
+    """Its last words, if an interpreter or the system's loader has given up before our program began; else empty."""
+    text = said.decode("utf-8", "replace").strip()
+    return text[-_LAST_WORDS:] if _NO_INTERPRETER.search(text) else ""
 
 
 def blocked_by_git(target: str) -> Blocked:

@@ -113,6 +113,7 @@ class Repository:
             options += ["-c", f"credential.helper={_HELPER}"]
         return await run_guarded(
             [program, *options, *arguments],
+            target=self.target,
             cwd=cwd,
             env=self.env,
             marks=self.marks,

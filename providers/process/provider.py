@@ -188,6 +188,7 @@ class ProcessProvider:
         secrets = words_to_hide(step.secrets.values())
         return Replicas(
             ref=ref,
+            target=self.target,
             layout=self.layout,
             directory=directory,
             host=self.settings.host,

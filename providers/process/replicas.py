@@ -86,6 +86,7 @@ class Replicas(Struct, frozen=True, kw_only=True):
     """The replicas of one service while it is being changed; the caller holds the service's lock."""
 
     ref: ComponentRef
+    target: str
     layout: Layout
     directory: ServiceDirectory
     host: str
@@ -200,7 +201,9 @@ class Replicas(Struct, frozen=True, kw_only=True):
             host=self.host,
         )
         await self.beat()
-        await asyncio.to_thread(client.start, self.layout, self.directory, order, marks(self.ref, name))
+        await asyncio.to_thread(
+            client.start, self.layout, self.directory, order, marks(self.ref, name), target=self.target
+        )
 
     async def _healthy(self, slot: Slot, service: Service, limit: float) -> tuple[Complaint | None, Slot]:
         """Wait for the first good answer or the replica's end; None, or what was wrong last."""

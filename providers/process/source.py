@@ -77,7 +77,7 @@ async def ensure_source(
         elif step.bundle is not None and step.read_bundle is not None:
             await asyncio.to_thread(unpack, await step.read_bundle(), source.tree)
         if service.build is not None:
-            await _build(service.build, ref, directory, source.tree, step, beat)
+            await _build(service.build, ref, directory, source.tree, step, target=target, beat=beat)
         write_private(root / "ready", commit)
     except TimeoutError:
         raise Transient("Fetching or building the source was not done within the attempt's time.") from None
@@ -97,11 +97,14 @@ async def _build(
     directory: ServiceDirectory,
     tree: Path,
     step: StepContext,
+    *,
+    target: str,
     beat: Callable[[], Awaitable[None]],
 ) -> None:
     # without the service's env: a build depends on its source only, so its result can be reused, and sees no secret
     output = await run_guarded(
         command,
+        target=target,
         cwd=tree,
         env=clean(ref, str(tree), directory, BUILD),
         marks=marks(ref, BUILD),

@@ -44,6 +44,10 @@ async def ref(provider: ProcessProvider) -> AsyncIterator[ComponentRef]:
     await provider.remove(ref, step({"stop_grace": 0}))
 
 
+def read(folder: str, name: str) -> str:
+    return Path(folder, name).read_text()
+
+
 def on_disk(directory: Path) -> str:
     files = [path for path in directory.rglob("*") if path.is_file()]
     assert len(files) > 5, "there is something to look at"
@@ -104,6 +108,40 @@ async def test_logs_can_be_followed_into_the_future(provider: ProcessProvider, r
     second = await anext(following)
     assert (second.source, second.text) == ("replica 0", "future")
     await following.aclose()
+
+
+@pytest.fixture
+def needy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """As if the twin ran on a Python whose libpython only LD_LIBRARY_PATH leads to; gives what leads there."""
+    python = tmp_path / "python"
+    python.write_text(
+        "#!/bin/sh\n"
+        f'[ "$LD_LIBRARY_PATH" = {tmp_path} ] && exec {sys.executable} "$@"\n'
+        "echo python: error while loading shared libraries: libpython3.11.so.1.0: cannot open >&2; exit 127\n"
+    )
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
+    return str(tmp_path)
+
+
+async def test_what_our_own_python_needs_to_start_it_gets_and_the_app_does_not(
+    provider: ProcessProvider, ref: ComponentRef, needy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LD_LIBRARY_PATH", needy)
+    applied = await provider.apply(ref, step({"build": ["sh", "-c", "env > built"]}))
+    said = ask(applied.outputs["url"])
+    assert "LD_LIBRARY_PATH" not in said["env"]
+    assert "LD_LIBRARY_PATH" not in read(said["cwd"], "built")
+
+
+@pytest.mark.parametrize("inputs", [{}, {"build": ["true"]}])
+async def test_a_python_that_cannot_start_is_the_platforms_matter(
+    provider: ProcessProvider, ref: ComponentRef, needy: str, inputs: dict[str, object]
+) -> None:
+    with pytest.raises(Blocked, match="error while loading shared libraries") as failure:
+        await provider.apply(ref, step(inputs))
+    assert failure.value.key == "process/test/interpreter"
 
 
 def test_a_log_is_bounded_and_keeps_the_newest(tmp_path: Path) -> None:
