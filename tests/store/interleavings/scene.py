@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 import psycopg
 from sqlalchemy import Connection, make_url
 
-from tests.store.interleavings.exploring import Choose
-from tests.store.interleavings.stepping import Played, Rewrite, Stage
+from tests.store.interleavings.stepping import Choose, Played, Rewrite, Stage
 from twin.domain.blueprint_document import document
 from twin.domain.errors import Blocked, Transient
 from twin.domain.identity import TWIN
@@ -35,7 +34,7 @@ from twin.service.twins import Twins
 from twin.service.views import Accepted
 from twin.store import SqlStore
 from twin.store.postgres import PostgresDriver
-from twin.store.transact import Transaction
+from twin.store.transact import Driver, Transaction
 from twin.testing.blueprints import TARGETS, TYPES, guestbook
 from twin.testing.simulated import SimulatedKind, SimulatedWorld
 from twin.testing.virtual_clock import VirtualClock
@@ -78,7 +77,7 @@ class Earlier:
 
 
 class InThread:
-    """The product's driver, used in the caller's thread; `earlier`, a day ago."""
+    """The product's driver, used in the caller's thread; `earlier`, a day ago. Only what these transactions need."""
 
     single_process = False
 
@@ -112,8 +111,8 @@ class Scene:
     def __init__(self, url: str) -> None:
         self.clock = VirtualClock()
         self.driver = PostgresDriver(make_url(url), self.clock, upgrade=False, connections=8)
-        self.store = SqlStore(InThread(self.driver), DECIDERS)
-        self.past = SqlStore(InThread(self.driver, earlier=True), DECIDERS)
+        self.store = SqlStore(cast("Driver", InThread(self.driver)), DECIDERS)
+        self.past = SqlStore(cast("Driver", InThread(self.driver, earlier=True)), DECIDERS)
         self.monitor = psycopg.connect(url, autocommit=True)
         self.listening = psycopg.connect(url, autocommit=True)
         self.listening.execute("LISTEN twin_tasks")
@@ -185,6 +184,8 @@ class Act:
         self.claimed: list[tuple[str, str, str, int]] = []
         self.held: set[tuple[str, str, str, int]] = set()
         self.accepted: list[Accepted] = []
+        self.keyed: dict[str, set[str]] = {}
+        self.named: dict[str, set[str]] = {}
         self.free_before: set[tuple[Any, ...]] = set()
         self.world = SimulatedWorld()
         self.rewrite: Rewrite = str
@@ -199,14 +200,7 @@ class Act:
 
     def create(self, version: str = "1.0.0", tier: str = "dev") -> str:
         """A twin whose steps are due."""
-        name = f"e{self._number}-{len(self.environments)}"
-        fields = {"name": name, "project": "shop", "blueprint": f"guestbook@{version}", "tier": tier}
-        create = parse({"signal": "create", **fields})
-        assert isinstance(create, Create)
-        accepted = run(self._twins(self.scene.past).create(create, self._request()))
-        self.accepted.append(accepted)
-        self.environments.append(accepted.environment_id)
-        return accepted.environment_id
+        return self.ask(f"e{self._number}-{len(self.environments)}", version, tier, self.scene.past)
 
     def lease(self, worker: str, limit: int = 1) -> Sequence[Claimed]:
         """The worker has claimed, and has died since as far as anybody knows."""
@@ -237,13 +231,26 @@ class Act:
 
     # -- what the actors do
 
+    def ask(self, name: str, version: str = "1.0.0", tier: str = "dev", store: SqlStore | None = None) -> str:
+        """Ask for a twin of that name."""
+        fields = {"name": name, "project": "shop", "blueprint": f"guestbook@{version}", "tier": tier}
+        create = parse({"signal": "create", **fields})
+        assert isinstance(create, Create)
+        accepted = run(self._twins(store or self.scene.store).create(create, self._request()))
+        self.accepted.append(accepted)
+        self.environments.append(accepted.environment_id)
+        self.named.setdefault(name, set()).add(accepted.environment_id)
+        return accepted.environment_id
+
     def signal(self, environment: str, signal: str, worker: str | None = None, **fields: Any) -> None:
         """Accept a signal; with a worker, begin its steps in the same transaction."""
         key = fields.pop("key", None)
-        sent = self._twins(self.scene.store, worker).send(
-            environment, parse({"signal": signal, **fields}), self._request(key)
-        )
-        self.accepted.append(run(sent))
+        store = fields.pop("store", self.scene.store)
+        sent = self._twins(store, worker).send(environment, parse({"signal": signal, **fields}), self._request(key))
+        accepted = run(sent)
+        self.accepted.append(accepted)
+        if key is not None and store is self.scene.store:
+            self.keyed.setdefault(key, set()).add(accepted.operation.id)
 
     def scale(self, environment: str, megabytes: int, worker: str | None = None, **more: Any) -> None:
         """Ask for another cache."""

@@ -106,6 +106,21 @@ def crowded(act: Act) -> Cast:
     }
 
 
+def asked(act: Act) -> Cast:
+    """Requests with an Idempotency-Key: two are the same one, and what yesterday's keys stood for has expired."""
+    one, two = act.create(), act.create()
+    act.scale(one, 16, key="k1", store=act.scene.past)
+    act.scale(two, 16, key="k2", store=act.scene.past)
+    name = f"{one[-12:].lower()}-new"
+    return {
+        "keyed": lambda: act.scale(one, 32, "w1", key="k1"),
+        "keyed2": lambda: act.scale(one, 32, "w2", key="k1"),
+        "other": lambda: act.scale(two, 32, key="k2"),
+        "create": lambda: act.ask(f"e{name}"),
+        "create2": lambda: act.ask(f"e{name}"),
+    }
+
+
 Situation = Callable[[Act], Cast]
 SITUATIONS: Mapping[str, tuple[tuple[str, ...], Situation]] = {
     "due": (("scale", "eager", "eager2", "claim", "work", "destroy"), due),
@@ -114,6 +129,7 @@ SITUATIONS: Mapping[str, tuple[tuple[str, ...], Situation]] = {
     "failing": (("blocked", "resolve", "resolve2", "retry", "scale", "fire"), failing),
     "resolved": (("fire", "fire2", "retry", "blocked", "destroy"), resolved),
     "expired": (("fire", "fire2", "extend", "finish", "reap"), expired),
+    "asked": (("keyed", "keyed2", "other", "create", "create2"), asked),
     "crowded": (("eager", "eager2", "claim", "claim2"), crowded),
 }
 

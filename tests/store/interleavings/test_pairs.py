@@ -34,9 +34,8 @@ def test_a_pair_holds_in_every_order(
     assert tally.complete
 
 
-@pytest.mark.parametrize("pair", [("scale", "eager"), ("eager", "claim")])
-def test_a_random_order_is_one_of_those_explored(scene: Scene, pair: tuple[str, str]) -> None:
-    play = scene.play(only("due", *pair), judge)
+def test_a_random_order_is_one_of_those_explored(scene: Scene) -> None:
+    play = scene.play(only("due", "scale", "eager"), judge)
     explored, met = explore(play, MOST), sample(play, seed=1, times=20)
     assert met.orders <= explored.orders
     assert len(explored.orders) == explored.schedules, "no order is played twice"
