@@ -1,0 +1,25 @@
+"""Two services on one SQLite file: the second one refuses, says who has it, and harms nobody."""
+
+from __future__ import annotations
+
+import json
+
+from api.cli.exits import Exit
+from tests.acceptance.conftest import Start
+
+
+def test_the_second_service_refuses_and_names_the_first(make_service: Start) -> None:
+    service = make_service()
+    first = service.serve()
+    before = service.log.stat().st_size
+    second = service.start("--output", "json", "serve", "--port", "0")
+    assert second.wait(60) == Exit.NO_SERVICE
+    said = service.log.read_text()[before:]
+    problem = next(json.loads(line) for line in said.splitlines() if "database_in_use" in line)
+    assert problem["code"] == "database_in_use"
+    assert f"{service.directory / 'twin.db'} is in use by process {first.pid}" in said
+    assert f"Stop process {first.pid}" in problem["mend"]
+    assert "Twin is at" not in said, "it never listened"
+    assert service.get("/v1/me")["name"] == "admin", "the first one serves on"
+    service.kill(first)
+    service.serve()
