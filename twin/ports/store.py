@@ -414,8 +414,9 @@ class Queue(Protocol):
         """What a worker leases."""
         ...
 
-    async def bury(self, worker: str) -> None:
-        """Forget a worker that holds nothing any more."""
+    async def bury(self, worker: str, *, silent: float | None = None) -> None:
+        """Forget a worker that holds nothing any more; with `silent`, only if it is still without a heartbeat for so
+        many seconds: one that is back would claim as a stranger."""
         ...
 
     async def wait_for_work(self, timeout: float) -> None:

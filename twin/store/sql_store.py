@@ -196,9 +196,9 @@ class SqlStore:
         """What a worker leases."""
         return await self._driver.read(lambda c: tasks.held(c, worker))
 
-    async def bury(self, worker: str) -> None:
-        """Forget a worker that holds nothing any more."""
-        await self._driver.write(lambda tx: tasks.bury(tx, worker))
+    async def bury(self, worker: str, *, silent: float | None = None) -> None:
+        """Forget a worker that holds nothing any more; with `silent`, only one that is still silent for so long."""
+        await self._driver.write(lambda tx: tasks.bury(tx, worker, silent))
 
     async def wait_for_work(self, timeout: float) -> None:
         """Return when something may have become due or after `timeout` seconds."""

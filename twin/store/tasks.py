@@ -264,6 +264,7 @@ _beat = _beat.on_conflict_do_update(
 )
 _forget_beats = update(workers).where(workers.c.name != bindparam("worker")).values(beat_at=0)
 _bury = delete(workers).where(workers.c.name == bindparam("worker"))
+_bury_silent = _bury.where(workers.c.beat_at < bindparam("latest"))
 # A lease whose worker has no row counts as a dead one's, or nobody would ever free it.
 _silent = select(workers.c.name).where(workers.c.beat_at < bindparam("latest")).order_by(workers.c.name)
 _unknown = (
@@ -298,6 +299,9 @@ def held(connection: Connection, worker: str) -> list[Claimed]:
     return [_claimed(row, row.lease_epoch) for row in connection.execute(_held, {"worker": worker})]
 
 
-def bury(tx: Transaction, worker: str) -> None:
-    """Forget a worker."""
-    tx.connection.execute(_bury, {"worker": worker})
+def bury(tx: Transaction, worker: str, silent: float | None = None) -> None:
+    """Forget a worker; with `silent`, unless it has beaten in so many seconds."""
+    if silent is None:
+        tx.connection.execute(_bury, {"worker": worker})
+    else:
+        tx.connection.execute(_bury_silent, {"worker": worker, "latest": tx.now() - int(silent * 1_000_000)})

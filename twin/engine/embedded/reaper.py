@@ -44,7 +44,7 @@ class Reaper:
                     log.warning("a dead worker's step is left to others", environment=task.entity, step=task.key)
             if left:
                 continue
-            await self._queue.bury(worker)
+            await self._queue.bury(worker, silent=self._lease)
             log.info("worker buried", worker=worker, tasks=len(held), proven_dead=dead)
         return freed
 

@@ -139,8 +139,15 @@ class QueueConformance:
         database("UPDATE workers SET beat_at = beat_at - 60000000")
         assert [(worker, list(tasks)) for worker, tasks in await store.dead(30)] == [("w1", [task])]
         await self.release(store, task, died=True)
+        await store.bury("w1", silent=30)
+        assert database("SELECT name FROM workers") == []
+
+    async def test_a_worker_that_is_back_is_not_buried(self, store: SqlStore, database: Database) -> None:
+        await store.register("w1", "host", 1)
+        await store.bury("w1", silent=30)
+        assert len(database("SELECT name FROM workers")) == 1, "it would claim as a stranger, whose leases are free"
         await store.bury("w1")
-        assert await store.dead(30) == []
+        assert database("SELECT name FROM workers") == [], "it signs off itself"
 
     async def test_a_lease_of_a_worker_that_nobody_knows_is_a_dead_ones(self, store: SqlStore) -> None:
         await send(store, "c1", Open("shop", "one"), Plan((step("db"),)))
