@@ -12,9 +12,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 
+from providers.process.account import Account
 from providers.process.environment import loader
 from providers.process.errors import blocked_by_interpreter, hide, interpreter_failed, words_to_hide_in_logs
 from providers.process.layout import Layout, ServiceDirectory
@@ -41,6 +43,7 @@ class Order(Struct, frozen=True, kw_only=True):
     cwd: Path
     port: int | None
     host: str
+    account: Account | None
 
     @property
     def slot(self) -> str:
@@ -76,6 +79,7 @@ def start(layout: Layout, directory: ServiceDirectory, order: Order, marks: dict
         "env": order.env,
         "cwd": str(order.cwd),
         "host": order.host,
+        "as": as_account(order.account),
         "ports": candidates,
         "reservations": str(layout.ports),
         "lock": str(lock),
@@ -120,6 +124,7 @@ async def run_guarded(
     command: Sequence[str],
     *,
     target: str,
+    account: Account | None,
     cwd: Path,
     env: dict[str, str],
     marks: dict[str, str],
@@ -150,7 +155,8 @@ async def run_guarded(
     reading = [asyncio.create_task(said.read(guard.stdout)), asyncio.create_task(own.read(guard.stderr))]
     ending = asyncio.create_task(guard.wait())
     try:
-        guard.stdin.write(json.dumps({"command": list(command), "cwd": str(cwd), "env": env}).encode() + b"\n")
+        wanted = {"command": list(command), "cwd": str(cwd), "env": env, "as": as_account(account)}
+        guard.stdin.write(json.dumps(wanted).encode() + b"\n")
         async with asyncio.timeout((deadline - datetime.now(UTC)).total_seconds()):
             while not ending.done():
                 await asyncio.wait({ending}, timeout=_BEAT_SECONDS)
@@ -166,6 +172,11 @@ async def run_guarded(
     if ending.result() and (failed := interpreter_failed(own.bytes())):
         raise blocked_by_interpreter(target, failed)
     return Output(ending.result(), hide(said.text(), secrets))
+
+
+def as_account(account: Account | None) -> dict[str, Any]:
+    """The arguments of Popen that make a command another user's, without any group of ours."""
+    return {} if account is None else {"user": account.uid, "group": account.gid, "extra_groups": []}
 
 
 class _Said:

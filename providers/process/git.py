@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from providers.process.account import Account
 from providers.process.client import Output, run_guarded
 from providers.process.environment import PATH
 from providers.process.errors import blocked_by_git, git_failure, words_to_hide
@@ -34,6 +35,7 @@ class Repository:
         source: GitSource,
         *,
         target: str,
+        account: Account | None,
         local_sources: bool,
         marks: dict[str, str],
         deadline: datetime,
@@ -50,6 +52,7 @@ class Repository:
             )
         self.ref = source.ref
         self.target = target
+        self.account = account
         self.marks = marks
         self.deadline = deadline
         self.beat = beat
@@ -107,13 +110,13 @@ class Repository:
         program = shutil.which("git", path=PATH)
         if program is None:
             raise blocked_by_git(self.target)
-        # safe.directory: a local repository may belong to another user than the worker's; fetching runs nothing of it
-        options = ["-c", "safe.directory=*", "-c", "core.hooksPath=/dev/null", "-c", "credential.helper="]
+        options = ["-c", "core.hooksPath=/dev/null", "-c", "credential.helper="]
         if self.env["TWIN_GIT_PASSWORD"]:
             options += ["-c", f"credential.helper={_HELPER}"]
         return await run_guarded(
             [program, *options, *arguments],
             target=self.target,
+            account=self.account,
             cwd=cwd,
             env=self.env,
             marks=self.marks,

@@ -33,6 +33,7 @@ def main() -> None:
             stdin=subprocess.DEVNULL,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            **order["as"],
         )
     except OSError as error:
         sys.stdout.write(f"{order['command'][0]}: {error.strerror}\n")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from providers.process.account import Account
 from twin.domain.identity import ComponentRef, EnvironmentId
 
 
@@ -28,10 +29,15 @@ class ServiceDirectory:
         self.tmp = root / "tmp"
         self.record = root / "service.json"
 
-    def prepare(self) -> None:
-        """Make the directories; private, since an app's files and logs are nobody else's."""
+    def prepare(self, account: Account | None = None) -> None:
+        """Make the directories; private, since an app's files and logs are nobody else's. An account has the temporary
+        one and can go to its sources; records, locks and logs stay ours."""
         for path in (self.root, self.slots, self.sources, self.logs, self.tmp):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if account is not None:
+            for path in (*self.root.parents[:3], self.root, self.sources):  # from the target's directory on
+                account.admit(path)
+            os.chown(self.tmp, account.uid, account.gid)
 
 
 class Layout:

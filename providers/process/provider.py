@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from providers.process import health, logs, world
+from providers.process.account import Account, account, account_here
 from providers.process.errors import translated, words_to_hide
 from providers.process.layout import Layout, ServiceDirectory, delete, write_private
 from providers.process.replicas import Replicas, Slot, forget, survey, version
@@ -77,12 +78,20 @@ class ProcessProvider:
             service = parse(step.inputs)
             async with self._locked(ref, step) as beat:
                 directory = self.layout.service(ref)
-                directory.prepare()
+                runs_as = account_here(self.target, self.settings)
+                directory.prepare(runs_as)
                 source = await ensure_source(
-                    ref, directory, service, step, target=self.target, settings=self.settings, beat=beat
+                    ref,
+                    directory,
+                    service,
+                    step,
+                    target=self.target,
+                    settings=self.settings,
+                    account=runs_as,
+                    beat=beat,
                 )
                 digest = version(self.layout.key(), service, source)
-                states = await self._replicas(ref, directory, service, step, beat).converge(
+                states = await self._replicas(ref, directory, service, step, beat, runs_as).converge(
                     service, source, digest, step.deadline
                 )
                 write_record(directory, Record(service.stop_grace, source.commit))
@@ -184,6 +193,7 @@ class ProcessProvider:
         service: Service | None,
         step: StepContext,
         beat: Callable[[], Awaitable[None]],
+        account: Account | None = None,
     ) -> Replicas:
         secrets = words_to_hide(step.secrets.values())
         return Replicas(
@@ -192,6 +202,7 @@ class ProcessProvider:
             layout=self.layout,
             directory=directory,
             host=self.settings.host,
+            account=account,
             beat=beat,
             hidden=words_to_hide([*step.secrets.values(), *(service.variables().values() if service else ())]),
             secrets=secrets,
@@ -233,8 +244,8 @@ class ProcessKind:
     types: tuple[ComponentType, ...] = (SERVICE,)
 
     def check(self, target: Target, credentials: Mapping[str, str]) -> None:
-        """The directory must be an absolute path; no credentials are used."""
-        config(target.config)
+        """The directory must be an absolute path, the user one that we may become; no credentials are used."""
+        account(config(target.config))
 
     def open(self, target: Target, credentials: Mapping[str, str]) -> ProcessProvider:
         """A provider for the target's directory, which is made at the first use."""

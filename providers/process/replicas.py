@@ -16,6 +16,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from providers.process import client, health, logs, world
+from providers.process.account import Account
 from providers.process.client import ADDRESS_IN_USE, Order
 from providers.process.environment import marks, of_replica
 from providers.process.errors import hide
@@ -90,6 +91,7 @@ class Replicas(Struct, frozen=True, kw_only=True):
     layout: Layout
     directory: ServiceDirectory
     host: str
+    account: Account | None
     beat: Callable[[], Awaitable[None]]
     hidden: list[str]
     secrets: list[str]
@@ -199,6 +201,7 @@ class Replicas(Struct, frozen=True, kw_only=True):
             cwd=source.tree,
             port=port,
             host=self.host,
+            account=self.account,
         )
         await self.beat()
         await asyncio.to_thread(

@@ -12,6 +12,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from providers.process import world
+from providers.process.account import Account
 from providers.process.bundle import unpack
 from providers.process.client import run_guarded
 from providers.process.environment import clean, marks
@@ -42,6 +43,7 @@ async def ensure_source(
     *,
     target: str,
     settings: Config,
+    account: Account | None,
     beat: Callable[[], Awaitable[None]],
 ) -> Source:
     """The working directory of `service`, made if it is not there. Idempotent; a half-made one is made anew.
@@ -58,6 +60,7 @@ async def ensure_source(
             repository = Repository(
                 service.source,
                 target=target,
+                account=account,
                 local_sources=settings.local_sources,
                 marks=marks(ref, BUILD),
                 deadline=step.deadline,
@@ -65,7 +68,9 @@ async def ensure_source(
             )
             commit = await repository.resolve(directory.tmp)
             content = f"git {commit}"
-        key = hashlib.sha256(json.dumps([content, service.build]).encode()).hexdigest()[:20]
+        key = hashlib.sha256(
+            json.dumps([content, service.build, *([account.name] if account else [])]).encode()
+        ).hexdigest()[:20]
         root = directory.sources / key
         source = Source(key, root / "tree", commit)
         if (root / "ready").exists():
@@ -73,11 +78,15 @@ async def ensure_source(
         await asyncio.to_thread(delete, root)
         source.tree.mkdir(parents=True, mode=0o700)
         if repository is not None:
+            if account is not None:
+                account.give(source.tree)
             await repository.fetch(commit, source.tree)
         elif step.bundle is not None and step.read_bundle is not None:
             await asyncio.to_thread(unpack, await step.read_bundle(), source.tree)
+            if account is not None:
+                await asyncio.to_thread(account.give, source.tree)
         if service.build is not None:
-            await _build(service.build, ref, directory, source.tree, step, target=target, beat=beat)
+            await _build(service.build, ref, directory, source.tree, step, target=target, account=account, beat=beat)
         write_private(root / "ready", commit)
     except TimeoutError:
         raise Transient("Fetching or building the source was not done within the attempt's time.") from None
@@ -99,12 +108,14 @@ async def _build(
     step: StepContext,
     *,
     target: str,
+    account: Account | None,
     beat: Callable[[], Awaitable[None]],
 ) -> None:
     # without the service's env: a build depends on its source only, so its result can be reused, and sees no secret
     output = await run_guarded(
         command,
         target=target,
+        account=account,
         cwd=tree,
         env=clean(ref, str(tree), directory, BUILD),
         marks=marks(ref, BUILD),

@@ -80,12 +80,14 @@ class Watched(Struct, frozen=True):
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
-    """A target's configuration: the directory that holds everything of it, the address that apps bind to, and whether
-    `source.git` may name what lies on the twin's own machine, where the twin's user can read more than a requester."""
+    """A target's configuration: the directory that holds everything of it, the address that apps bind to, whether
+    `source.git` may name what lies on the twin's own machine, where the twin's user can read more than a requester,
+    and the user that commands run as, for a twin that is root."""
 
     directory: str
     host: str = "127.0.0.1"
     local_sources: bool = False
+    user: str | None = None
 
 
 SERVICE = ComponentType(

@@ -213,6 +213,7 @@ def main() -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,
             pass_fds=(slot,),
+            **order["as"],
         )
     except OSError as error:
         # a missing program and a missing working directory are the same errno; the file's name tells

@@ -159,6 +159,7 @@ async def test_no_protocol_of_a_file_reaches_git_either(tmp_path: Path, reposito
     remote = Repository(
         GitSource("https://localhost/r"),
         target="test",
+        account=None,
         local_sources=False,
         marks={},
         deadline=datetime.now(UTC) + timedelta(seconds=30),
