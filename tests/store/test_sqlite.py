@@ -20,7 +20,7 @@ from twin.store import SqlStore, open_store
 from twin.store.sqlite_writer import _raw  # the tests look at the statements it sends
 from twin.testing.conformance.store import StoreConformance
 from twin.testing.conformance.store_setting import BY_ANNA, DECIDERS, Database, StoppedClock, log, send
-from twin.testing.counter import KIND, Add, Open
+from twin.testing.counter import KIND, Add, Open, Plan, step
 
 
 @pytest.fixture
@@ -219,6 +219,15 @@ async def test_time_is_the_clocks(store: SqlStore, clock: StoppedClock) -> None:
     clock.time = clock.time.replace(hour=11)
     (added,) = await send(store, "c1", Add(1))
     assert added.events[0].at == opened.events[0].at, "the clock was set back, the entity's time was not"
+
+
+async def test_what_is_due_at_once_does_not_wait_for_a_clock_that_was_set_back(
+    store: SqlStore, clock: StoppedClock
+) -> None:
+    await send(store, "c1", Open("shop", "one"))
+    clock.time = clock.time.replace(hour=11)
+    await send(store, "c1", Plan((step("db"),)))
+    assert len(await store.claim("w1", {"local": 1}, 1)) == 1
 
 
 async def test_inline_runs_in_the_callers_thread(clock: StoppedClock) -> None:

@@ -47,16 +47,22 @@ class PostgresTransaction:
         self.clock = clock
         self.woken: set[TaskPlace] = set()
         self._now: int | None = None
+        self._present = 0
 
     def now(self) -> int:
         """The database's time at the first call, or after the last lock."""
         if self._now is None:
-            self._now = clock_time(self.connection)
+            self._now = self._present = clock_time(self.connection)
         return self._now
 
     def not_before(self, moment: int) -> None:
         """Read the clock again, for the lock may have waited; an event on another server's clock may be later."""
-        self._now = max(clock_time(self.connection), self._now or 0, moment)
+        self._present = clock_time(self.connection)
+        self._now = max(self._present, self._now or 0, moment)
+
+    def present(self) -> int:
+        """The database's time when it was last read, also where it stands behind the history."""
+        return min(self.now(), self._present)
 
     def append(self, rows: Sequence[dict[str, Any]]) -> Sequence[tuple[int, int]]:
         """Insert; the database numbers the rows and stamps them with its transaction."""

@@ -52,6 +52,10 @@ class SqliteTransaction:
         """Raise the time; the clock may have been set back."""
         self._now = max(self.now(), moment)
 
+    def present(self) -> int:
+        """The clock's time, also where it stands behind the history."""
+        return min(self.now(), to_micros(self.clock.now()))
+
     def append(self, rows: Sequence[dict[str, Any]]) -> Sequence[tuple[int, int]]:
         """Insert with ids of our own counting: there is no other writer, and RETURNING would cost more."""
         first = (self._last_id if self._last_id is not None else self.connection.execute(_last_id).scalar() or 0) + 1

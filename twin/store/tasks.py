@@ -51,7 +51,7 @@ def align(tx: Transaction, entity: str, entity_kind: str, specs: Iterable[TaskSp
     have raised, so that no later row gives an epoch again.
     """
     connection = tx.connection
-    now = tx.now()
+    now, present = tx.now(), tx.present()
     rows = {(row.kind, row.key): row for row in connection.execute(_of_entity, {"entity": entity})}
     wanted = {(spec.kind, spec.key): spec for spec in specs}
     for kind, key in rows.keys() - wanted.keys():
@@ -60,7 +60,7 @@ def align(tx: Transaction, entity: str, entity_kind: str, specs: Iterable[TaskSp
         tx.woken.discard((entity, kind, key))
     added = []
     for spec in wanted.values():
-        due = None if spec.due is None else now if spec.due == AT_ONCE else to_micros(spec.due)
+        due = None if spec.due is None else present if spec.due == AT_ONCE else to_micros(spec.due)
         row = rows.get((spec.kind, spec.key))
         if row is None:
             added.append(

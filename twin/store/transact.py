@@ -43,6 +43,11 @@ class Transaction(Protocol):
         """Raise the time to that of an entity's last event, and read the clock again: a lock may have waited."""
         ...
 
+    def present(self) -> int:
+        """The clock's time, not raised to any event's: what is due at once is due now, though the clock was set back
+        and the history is ahead of it."""
+        ...
+
     def append(self, rows: Sequence[dict[str, Any]]) -> Sequence[tuple[int, int]]:
         """Insert rows of `events` of one entity in the order of their `seq`; their positions (xid, id)."""
         ...
