@@ -10,10 +10,10 @@ SUITES := $(FIRST) $(wildcard tests/test_*.py) \
 	$(filter-out $(FIRST) $(LAST) tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/))) $(LAST)
 
 .DEFAULT_GOAL := help
-.PHONY: help run stop setup test lint types contracts check format lock clean
+.PHONY: help run stop setup test lint types contracts check format lock clean tools bench bench-compare
 
 help: ## what can be made
-	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-17s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-17s %s\n", $$1, $$2}'
 
 run: $(STAMP) ## start the service if it does not run, and have a living guestbook
 	@MADE_SINCE=$(SINCE) $(PY) tools/run.py start
@@ -46,6 +46,15 @@ check: lint types contracts ## lint, types and contracts
 format: $(STAMP) ## have ruff mend what it can
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
+
+tools: $(STAMP) ## the peers for `make bench` in .tools: five minutes, once. Needs uv, npm and go; tells what it lacks
+	@sh tests/benchmarks/tools.sh
+
+bench: tools ## measure everything beside the peers; writes docs/benchmarks.md. A quarter of an hour on an idle machine
+	@$(PY) -m tests.benchmarks.run $(ARGS)
+
+bench-compare: $(STAMP) ## measure Twin again and name what is worse than the committed result beyond noise
+	@$(PY) -m tests.benchmarks.compare $(ARGS)
 
 lock: ## pin anew what pyproject.toml asks for; UPGRADE=--upgrade takes newer versions. Needs uv
 	@uv pip compile --universal --all-extras --generate-hashes --no-header --no-emit-index-url --quiet $(UPGRADE) \
