@@ -58,7 +58,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if _explored:
         whole = [tally for tally in _explored.values() if tally.complete]
         sampled = [tally for tally in _explored.values() if not tally.complete]
-        for what, tallies in (("every order of pairs", whole), ("sampled orders of three and four", sampled)):
+        for what, tallies in (("every order of two or three", whole), ("sampled orders of three and four", sampled)):
             schedules, waits = sum(t.schedules for t in tallies), sum(t.waits for t in tallies)
             orders = sum(len(t.orders) for t in tallies)
             terminalreporter.write_line(

@@ -37,6 +37,13 @@ class Tally(Struct):
         self.orders.add(_order(played.moves))
 
 
+class Diverged(Exception):
+    """A schedule did not come to the same point again: of several that wait, the server let go another first."""
+
+
+_TRIES = 5
+
+
 class _Node(Struct):
     """A point of the present schedule. `asleep`: whose next step leads only to what was explored already."""
 
@@ -55,7 +62,13 @@ def explore(play: Play, most: int) -> Tally:
         if tally.schedules >= most:
             tally.complete = False
             return tally
-        played = play(_follow(path, prefix))
+        if (played := _again(play, path, prefix)) is None:
+            tally.complete = False
+            path[-1].done.add(prefix[-1])
+            if (following := _next(path, prefix)) is None:
+                return tally
+            prefix = following
+            continue
         tally.count(played)
         moves = played.moves
         assert [move.actor for move in moves[: len(prefix)]] == prefix, "a schedule can be played again"
@@ -64,11 +77,27 @@ def explore(play: Play, most: int) -> Tally:
         _want(path, moves, _before(moves))
         for node, move in zip(path, moves, strict=True):
             node.done.add(move.actor)
-        while path and not (left := sorted(path[-1].wanted - path[-1].done - path[-1].asleep)):
-            path.pop()
-        if not path:
+        if (following := _next(path, [move.actor for move in moves])) is None:
             return tally
-        prefix = [*(move.actor for move in moves[: len(path) - 1]), left[0]]
+        prefix = following
+
+
+def _again(play: Play, path: Sequence[_Node], prefix: Sequence[str]) -> Played | None:
+    for _ in range(_TRIES):
+        try:
+            return play(_follow(path, prefix))
+        except Diverged:
+            continue
+    return None
+
+
+def _next(path: list[_Node], actors: Sequence[str]) -> list[str] | None:
+    """The way to the deepest point from which another actor is still to go on; None if there is none."""
+    while path:
+        if left := sorted(path[-1].wanted - path[-1].done - path[-1].asleep):
+            return [*actors[: len(path) - 1], left[0]]
+        path.pop()
+    return None
 
 
 def sample(play: Play, seed: int, times: int) -> Tally:
@@ -87,6 +116,8 @@ def _follow(path: Sequence[_Node], prefix: Sequence[str]) -> Choose:
     def choose(depth: int, ready: Mapping[str, Step]) -> str:
         if depth < len(prefix):
             chosen = prefix[depth]
+            if chosen not in ready:
+                raise Diverged
             asleep[:] = [path[depth].asleep | path[depth].done - {chosen}]
         else:
             sleepers = {name for name in asleep[0] if _sleeps(ready, name, steps[-1])} if asleep else set[str]()

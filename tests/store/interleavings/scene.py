@@ -61,19 +61,19 @@ class Earlier:
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx
         self._least = 0
-        self.connection = tx.connection
-        self.clock = tx.clock
-        self.woken: Any = tx.woken
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tx, name)
 
     def now(self) -> int:
         return max(self._tx.now() - _DAY, self._least)
 
+    def present(self) -> int:
+        return min(self.now(), self._tx.present() - _DAY)
+
     def not_before(self, moment: int) -> None:
         self._tx.not_before(0)
         self._least = max(self._least, moment)
-
-    def append(self, rows: Sequence[dict[str, Any]]) -> Sequence[tuple[int, int]]:
-        return self._tx.append(rows)
 
 
 class InThread:
@@ -93,7 +93,9 @@ class InThread:
         return self.write_from_thread(fn)
 
     def write_from_thread(self, fn: Callable[[Transaction], T]) -> T:
-        return self._driver.write_from_thread((lambda tx: fn(Earlier(tx))) if self._earlier else fn)
+        return self._driver.write_from_thread(
+            (lambda tx: fn(cast("Transaction", Earlier(tx)))) if self._earlier else fn
+        )
 
     async def read(self, fn: Callable[[Connection], T]) -> T:
         return self._driver.write_from_thread(lambda tx: fn(tx.connection))

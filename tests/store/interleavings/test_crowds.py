@@ -1,6 +1,6 @@
 """Three and four transactions at once, in a seeded sample of their orders.
 
-`TWIN_INTERLEAVINGS=50` plays 50 times more.
+`TWIN_INTERLEAVINGS=50` plays 50 times more, and every order of some threes.
 """
 
 from __future__ import annotations
@@ -11,13 +11,31 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.store.interleavings.exploring import Tally, sample
+from tests.store.interleavings.exploring import Tally, explore, sample
 from tests.store.interleavings.invariants import judge
 from tests.store.interleavings.scene import Scene
 from tests.store.interleavings.situations import SITUATIONS, only
 
 TIMES = 2
-CASTS = 3 * int(os.environ.get("TWIN_INTERLEAVINGS", "1"))
+MORE = int(os.environ.get("TWIN_INTERLEAVINGS", "1"))
+CASTS = 2 * MORE
+
+
+WHOLE = [
+    ("failing", "blocked", "resolve", "retry"),
+    ("due", "scale", "destroy", "claim"),
+    ("asked", "keyed", "keyed2", "other"),
+    ("resolved", "fire", "fire2", "retry"),
+    ("expired", "fire", "finish", "extend"),
+    ("running", "finish", "reap", "eager"),
+]
+
+
+@pytest.mark.parametrize("cast", WHOLE[: 1 if MORE == 1 else None], ids="-".join)
+def test_three_hold_in_every_order(scene: Scene, cast: tuple[str, ...], report: Callable[[Tally], None]) -> None:
+    tally = explore(scene.play(only(*cast), judge), 300)
+    report(tally)
+    assert tally.complete
 
 
 @pytest.mark.parametrize("size", [3, 4])
