@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -51,6 +53,18 @@ def test_another_schema_is_refused_with_the_command_that_mends_it(tmp_path: Path
         with pytest.raises(Unavailable) as refused:
             open_store(url, deciders=DECIDERS, clock=StoppedClock(), upgrade=False)
         assert refused.value.mend == "twin db upgrade"
+
+
+def test_a_schema_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/twin.db"
+    check_upgrade(url, again=False)
+    with closing(sqlite3.connect(tmp_path / "twin.db", isolation_level=None)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    for upgrade in (True, False):
+        with pytest.raises(Unavailable, match="newer version") as refused:
+            open_store(url, deciders=DECIDERS, clock=StoppedClock(), upgrade=upgrade)
+        assert refused.value.mend is not None
+        assert "twin db upgrade" not in refused.value.mend, "it could not"
 
 
 def test_they_are_found_in_a_checkout() -> None:

@@ -33,6 +33,7 @@ def _upcast(plain: Plain, schema_v: int, steps: Upcasters, to: int) -> Plain:
         raise Unavailable(
             f"written by a newer version (schema_v {schema_v}; this one understands {to})",
             mend="Run at least the version that wrote it.",
+            code="newer_schema",
         )
     for version in range(schema_v, to):
         plain = steps[version](plain)

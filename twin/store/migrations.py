@@ -42,18 +42,32 @@ def current(connection: Connection) -> str | None:
 
 
 def upgrade(connection: Connection) -> None:
-    """Bring the database to the newest version within the connection's transaction, which the caller commits."""
+    """Bring the database to the newest version within the connection's transaction, which the caller commits. Raises
+    `Unavailable` if a newer version of the twin has upgraded it already."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
+    _refuse_newer(current(connection))
     command.upgrade(_config(connection), "head")
 
 
 def check(connection: Connection) -> None:
     """Raise `Unavailable` unless the database is at the newest version."""
     found, wanted = current(connection), head()
+    _refuse_newer(found)
     if found != wanted:
         raise Unavailable(
             f"The database's schema is at {found or 'no version'}, this version of the twin needs {wanted}.",
             mend="twin db upgrade",
+            code="schema_not_at_head",
+        )
+
+
+def _refuse_newer(found: str | None) -> None:
+    """Versions are numbers of four digits: one greater than ours is unknown to us, and none of ours leads there."""
+    ours = head()
+    if found is not None and ours is not None and found > ours:
+        raise Unavailable(
+            f"The database's schema is at {found}, made by a newer version of the twin; this one knows {ours}.",
+            mend="Install the version of the twin that upgraded it, or a later one.",
             code="schema_not_at_head",
         )
