@@ -116,6 +116,7 @@ def _recorded(row: Any, deciders: Deciders) -> Recorded:
     )
 
 
+_STREAMED = {"yield_per": 500}
 _stream = select(_e.body, _e.schema_v).where(_e.entity == bindparam("entity")).order_by(_e.seq)
 _until = _stream.where((_e.at <= bindparam("until")) & (_e.seq <= bindparam("until_seq")))
 _FOREVER = 2**63 - 1
@@ -128,7 +129,7 @@ def history(connection: Connection, decider: Any, entity: str, *, until: datetim
         "until": _FOREVER if until is None else to_micros(until),
         "until_seq": _FOREVER if until_seq is None else until_seq,
     }
-    rows = connection.execution_options(yield_per=500).execute(_until, bounds)
+    rows = connection.execute(_until, bounds, execution_options=_STREAMED)
     return fold(decider, (decider.decode_event(bytes(chain.unseal(row.body).event), row.schema_v) for row in rows))
 
 
@@ -156,7 +157,7 @@ def verify(connection: Connection, entity: str | None) -> Verification:
     heads: dict[str, str] = {}
     count = 0
     current, seq, head = "", 0, chain.GENESIS
-    for row in connection.execution_options(yield_per=500).execute(links):
+    for row in connection.execute(links, execution_options=_STREAMED):
         if row.entity != current:
             if current:
                 heads[current] = head.hex()

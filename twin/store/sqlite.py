@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Engine, create_engine, func, insert, select
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import NullPool, QueuePool
+from sqlalchemy.pool import NullPool
 
 from twin.domain.errors import Unavailable
 from twin.ports.clock import Clock
@@ -79,14 +80,9 @@ class SqliteDriver:
         self._bell = Bell()
         self._lock, engine = _open_file(path, upgrade=upgrade)
         self._writer = Writer(engine, lambda connection: SqliteTransaction(connection, clock), self._bell.ring)
-        self._read_engine = create_engine(
-            "sqlite://",
-            creator=lambda: connect(path, read_only=True),
-            poolclass=QueuePool,
-            pool_size=_READERS,
-            json_serializer=_to_json,
-            json_deserializer=msgspec.json.decode,
-        )
+        self._read_engine = _engine(lambda: connect(path, read_only=True))
+        self._reading = threading.local()
+        self._read_connections: list[Connection] = []
         self._readers = ThreadPoolExecutor(_READERS, "twin-sqlite-read")
 
     def now(self, connection: Connection) -> int:
@@ -106,14 +102,38 @@ class SqliteDriver:
         return await in_thread(self._readers, self._read, fn)
 
     def _read(self, fn: Callable[[Connection], T]) -> T:
+        connection, raw = self._of_this_thread()
         try:
-            with self._read_engine.connect() as connection:
-                connection.exec_driver_sql("BEGIN")
+            raw.execute("BEGIN")
+            try:
                 return fn(connection)
+            finally:
+                raw.rollback()
         except DBAPIError as error:
+            self._forget(connection)
             if is_refusal(error):
                 raise refusal(error) from error
             raise
+        except sqlite3.Error as error:
+            self._forget(connection)
+            raise Unavailable(f"The database refuses: {error}") from error
+
+    def _of_this_thread(self) -> tuple[Connection, sqlite3.Connection]:
+        """The thread's own connection: to fetch one from a pool and give it back costs as much as a query."""
+        if not hasattr(self._reading, "connection"):
+            try:
+                connection = self._read_engine.connect()
+            except DBAPIError as error:
+                raise refusal(error) from error
+            self._reading.connection, self._reading.raw = connection, connection.connection.driver_connection
+            self._read_connections.append(connection)
+        return self._reading.connection, self._reading.raw
+
+    def _forget(self, connection: Connection) -> None:
+        """The thread's next read takes another connection."""
+        del self._reading.connection
+        self._read_connections.remove(connection)
+        connection.invalidate()
 
     async def copy(self, to: Path) -> None:
         """In a thread, on a connection of its own."""
@@ -130,6 +150,8 @@ class SqliteDriver:
     def _close(self) -> None:
         self._writer.close()
         self._readers.shutdown()
+        for connection in self._read_connections:
+            connection.close()
         self._read_engine.dispose()
         if self._lock >= 0:
             os.close(self._lock)
