@@ -150,12 +150,16 @@ class Executor:
         before: Environment = tx.state(task.entity_kind, task.entity)
         target = next((each for each in tx.targets() if each.name == task.queue), None)
         place = configured(target) if target is not None else Placement(task.queue, "not configured")
-        given = StartStep(key=key, epoch=task.epoch, worker=self._worker, placement=place, deadline=self._deadline)
-        done = tx.transition(task.entity_kind, task.entity, given, Cause(TWIN))
-        if not any(isinstance(each.event, StepStarted) for each in done.events):
-            tx.release(task)
-            return None
-        env: Environment = done.after
+        mine = before.running.get(task.key)
+        env = before
+        if mine is None or (mine.worker, mine.epoch) != (self._worker, task.epoch):
+            given = StartStep(key=key, epoch=task.epoch, worker=self._worker, placement=place, deadline=self._deadline)
+            done = tx.transition(task.entity_kind, task.entity, given, Cause(TWIN))
+            if not any(isinstance(each.event, StepStarted) for each in done.events):
+                tx.release(task)
+                return None
+            env = done.after
+        # Else this very start was committed and the answer to its COMMIT was lost: it goes on.
         running = env.running[task.key]
         instance = env.instances.get(key.instance)
         inputs = running.inputs if key.verb == "apply" else instance.inputs if instance is not None else {}
