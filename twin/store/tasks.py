@@ -53,8 +53,9 @@ def align(tx: Transaction, entity: str, entity_kind: str, specs: Iterable[TaskSp
     connection = tx.connection
     now, present = tx.now(), tx.present()
     rows = {(row.kind, row.key): row for row in connection.execute(_of_entity, {"entity": entity})}
-    wanted = {(spec.kind, spec.key): spec for spec in specs}
-    for kind, key in rows.keys() - wanted.keys():
+    # Always in one order: rows are locked alike by all, and a simulated life is the same in every process.
+    wanted = {(spec.kind, spec.key): spec for spec in sorted(specs, key=lambda spec: (spec.kind, spec.key))}
+    for kind, key in sorted(rows.keys() - wanted.keys()):
         gone = connection.execute(_remove, {"of_entity": entity, "of_kind": kind, "of_key": key})
         epoch = max(epoch, gone.scalar() or 0)
         tx.woken.discard((entity, kind, key))

@@ -55,7 +55,7 @@ class Reaper:
         stray = frozenset(task for task in held if (task.entity, task.key, task.epoch) not in running)
         again = stray & self._stray
         self._stray = stray - again
-        for task in again:
+        for task in sorted(again, key=lambda each: (each.entity, each.key)):
             log.error("a lease of ours runs nowhere", environment=task.entity, step=task.key)
             await self._executor.lost(task, proven_dead=True)
         return len(again)
