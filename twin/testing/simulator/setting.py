@@ -1,0 +1,79 @@
+"""What one simulation is made of: its seed, its size and what may go wrong. Equal settings give equal runs."""
+
+from __future__ import annotations
+
+import random
+
+from msgspec import Struct
+
+FAULTS = (
+    "transient",  # a server refuses for a moment
+    "rate_limit",  # … and says when to come again
+    "quota",  # needs a human
+    "terminal",  # will never work so
+    "slow",  # replies after a long time, or after the deadline
+    "lost_reply",  # it was done, and the caller sees a timeout
+    "crash",  # a worker's process dies: before or after a commit or an effect
+    "late",  # what a dead or frozen caller has sent takes effect later, perhaps twice
+    "freeze",  # a worker stands still, loses its lease and comes back
+    "lease",  # a worker that lives is taken for dead
+    "drain",  # a worker is asked to stop, and stops what it runs
+    "skew",  # clocks differ; the database's is set back
+    "refusal",  # the database refuses for a while, or fails amid a transaction or at COMMIT
+    "unseen",  # a commit whose answer is lost
+    "vandal",  # somebody removes or changes a resource by hand
+)
+"""Every kind of fault."""
+
+
+class Setting(Struct, frozen=True, kw_only=True):
+    """`pace` is the mean number of days between two visits to an environment; a visit sends one to six signals.
+    `visits` bounds their number. `faults` are those that may happen: each seed takes a part of them."""
+
+    seed: int
+    environments: int = 50
+    days: float = 100.0
+    pace: float = 20.0
+    visits: int | None = None
+    faults: tuple[str, ...] = FAULTS
+
+    @property
+    def command(self) -> str:
+        """What repeats exactly this run."""
+        words = [f"--seeds {self.seed}", f"--environments {self.environments}", f"--days {self.days:g}"]
+        words.append(f"--pace {self.pace:g}")
+        if self.visits is not None:
+            words.append(f"--visits {self.visits}")
+        if self.faults != FAULTS:
+            words.append(f"--faults {','.join(self.faults) or 'none'}")
+        return f"python -m twin.testing.simulator {' '.join(words)}"
+
+
+class Fate:
+    """All chance of a run. `calm` ends all faults.
+
+    Swarm testing: each seed has only some kinds of faults, and these more often, for kinds can hide each other
+    (A. Groce et al., "Swarm Testing", ISSTA 2012).
+    """
+
+    def __init__(self, setting: Setting) -> None:
+        self.random = random.Random(f"twin {setting.seed}")  # noqa: S311 - reproducible on purpose
+        every = self.random.random() < 0.2
+        drawn = {kind: (self.random.random(), self.random.choice((0.3, 1.0, 1.0, 3.0))) for kind in FAULTS}
+        self.rates = {
+            kind: rate for kind, (luck, rate) in drawn.items() if (luck < 0.6 or every) and kind in setting.faults
+        }
+        self.calm = False
+
+    def strikes(self, kind: str, chance: float) -> bool:
+        """Whether a fault of that kind happens now; `chance` is that of a seed of usual bad luck."""
+        rate = 0.0 if self.calm else self.rates.get(kind, 0.0)
+        return rate > 0.0 and self.random.random() < chance * rate
+
+    def latency(self) -> float:
+        """Seconds that a message takes."""
+        return self.random.expovariate(1 / 0.01)
+
+    def work(self) -> float:
+        """Seconds that a server works on a request."""
+        return self.random.choice((0.05, 0.5, 2.0, 8.0)) * (0.5 + self.random.random())
