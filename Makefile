@@ -10,7 +10,7 @@ SUITES := $(FIRST) $(wildcard tests/test_*.py) \
 	$(filter-out $(FIRST) $(LAST) tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/))) $(LAST)
 
 .DEFAULT_GOAL := help
-.PHONY: help run stop setup test lint types contracts check format lock clean tools bench bench-compare
+.PHONY: help run stop setup test lint types contracts check format lock simulate clean tools bench bench-compare
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-17s %s\n", $$1, $$2}'
@@ -59,6 +59,9 @@ bench-compare: $(STAMP) ## measure Twin again and name what is worse than the co
 lock: ## pin anew what pyproject.toml asks for; UPGRADE=--upgrade takes newer versions. Needs uv
 	@uv pip compile --universal --all-extras --generate-hashes --no-header --no-emit-index-url --quiet $(UPGRADE) \
 		pyproject.toml --output-file requirements.lock
+
+simulate: $(STAMP) ## simulated years with all faults; SEEDS=0..99 chooses, ARGS="--days 500" changes
+	@PYTHONHASHSEED=0 $(PY) -m twin.testing.simulator --seeds $(or $(SEEDS),0..3) $(ARGS)
 
 clean: ## remove .venv, caches and builds; data in .twin stay
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
