@@ -25,7 +25,11 @@ def test_a_killed_server_is_waited_for(
     service.serve()
     path = folder(
         tmp_path / "data",
-        {"db": {"type": "postgres.database"}, "cache": {"type": "redis.keyspace"}, "jobs": {"type": "nats.stream", "inputs": {"subjects": ["jobs.>"]}}},
+        {
+            "db": {"type": "postgres.database"},
+            "cache": {"type": "redis.keyspace"},
+            "jobs": {"type": "nats.stream", "inputs": {"subjects": ["jobs.>"]}},
+        },
         name="data",
     )
     service.publish(path)
