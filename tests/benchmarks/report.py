@@ -74,14 +74,26 @@ def page(result: Json) -> str:
         "",
         f"{about['cores']} cores of {about['cpu']}, {about['memory_gb']} GB, {about['system']}; "
         f"Python {about['python']}, SQLite {about['sqlite']}; Twin at {about['commit']}; {result['date']}; "
-        f"load before the run {about['load_before']}. "
-        + ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
-        + ".",
+        f"{_load(result)}. " + ", ".join(f"{name} {version}" for name, version in sorted(versions.items())) + ".",
         "",
     ]
     if NOTES.exists():
         lines.append(NOTES.read_text().strip() + "\n")
     return "\n".join(lines)
+
+
+def _load(result: Json) -> str:
+    """How idle the machine was: each program loads it with one or two by itself."""
+    programs = [each for each in (*result.values(), *result["peers"].values()) if isinstance(each, dict)]
+    loads = [each["load_after"][0] for each in programs if "load_after" in each]
+    told = f"load before the run {result['machine']['load_before']}"
+    if not loads:
+        return told
+    told += f", after its programs {min(loads)} to {max(loads)}"
+    busy = result["machine"]["load_before"] > 1.0
+    return told + (
+        ": **others used the machine meanwhile, so ratios count, and single figures little**" if busy else ""
+    )
 
 
 def subjects(result: Json) -> list[tuple[str, Json]]:

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -44,6 +46,9 @@ def _program(command: list[str], cwd: Path) -> Json:
         process.kill()
         process.communicate()
         return {"error": f"no end after {LONGEST:.0f} s"}
+    finally:
+        process.kill()  # also when we are asked to end; one that has ended does not mind
+        process.wait()
     if process.returncode != 0:
         return {"error": (problem.strip().splitlines() or [f"ended with {process.returncode}"])[-1][:500]}
     found: Json = json.loads(out.strip().splitlines()[-1])
@@ -65,7 +70,8 @@ def _peer(name: str, scratch: Path, url: Callable[[], str], quick: bool) -> Json
             return {"error": "not installed: " + (reason.read_text().strip() if reason.exists() else "make bench")}
     if command[-1] == "--database":
         command = [*command, postgres.database(url(), "dbos").replace("+psycopg", "")]
-    sizes = ["--signals", "20", "--seconds", "3", "--warm", "1", "--entities", "64"] if quick else ["--seconds", "10"]
+    few = ["--signals", "20", "--seconds", "3", "--warm", "1", "--entities", "64"]
+    sizes = few if quick else ["--seconds", "10", "--signals", "100" if tool == "temporal" else "300"]
     scratch.mkdir()
     python = str(TOOLS / "bench-venv/bin/python")
     return _program([python, *command, "--directory", str(scratch), *sizes], HERE / "peers")
@@ -106,8 +112,9 @@ def measure(
     quick: bool,
     told: argparse.Namespace | None = None,
     keep: Json | None = None,
+    file: Path | None = None,
 ) -> Json:
-    """Run the programs; what each said."""
+    """Run the programs; what each said, written to `file` after each."""
     told = told or _arguments().parse_args([])
     result: Json = {**(keep or {}), "machine": machine(), "date": datetime.now(UTC).isoformat(timespec="seconds")}
     result.setdefault("peers", {})
@@ -128,6 +135,10 @@ def measure(
                 result["peers"][name] = found = _peer(name, place, url, quick)
             else:
                 result[name] = found = _ours(name, place, url, quick, told)
+            # What others did meanwhile on the machine: the load that is not the program's own would be near zero.
+            found["load_after"] = [round(each, 2) for each in os.getloadavg()[:2]]
+            if file is not None:
+                _write(file, result)
             said = found.get("error", "measured")
             sys.stderr.write(f"{name}: {said} ({time.monotonic() - began:.0f} s)\n")
             shutil.rmtree(place, ignore_errors=True)
@@ -147,17 +158,22 @@ def _arguments() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Measure and write."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # scratch data and the database server go with us
     told = _arguments().parse_args()
     only, skip = (frozenset(filter(None, each.split(";"))) for each in (told.only, told.skip))
     file = HERE / "results" / f"{datetime.now(UTC):%Y-%m-%d}.json"
     keep = json.loads(file.read_text()) if only and file.exists() else None
-    result = measure(only=only, skip=skip, quick=told.quick, told=told, keep=keep)
+    target = None if told.quick else file
+    result = measure(only=only, skip=skip, quick=told.quick, told=told, keep=keep, file=target)
     if told.quick:
         sys.stdout.write(report.page(result))
-        return
+    else:
+        report.write(result)
+
+
+def _write(file: Path, result: Json) -> None:
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(result, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
-    report.write(result)
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ async def started(directory: Path, environment: str, number: int, idle: float) -
             await asyncio.sleep(idle)
             after = process.cpu_times()
             found["rss_bytes"] = float(process.memory_info().rss)
-            found["cpu_share"] = (after.user + after.system - before.user - before.system) / idle
+            found["cpu_share"] = max(0.0, after.user + after.system - before.user - before.system) / idle
         found["first_signal_s"] = await first_signal(served, environment, number)
         return found
     finally:
@@ -82,8 +82,8 @@ async def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("directory", type=Path)
     arguments.add_argument("--counts", default="2000,100000")
-    arguments.add_argument("--starts", type=int, default=7)
-    arguments.add_argument("--idle", type=float, default=10.0)
+    arguments.add_argument("--starts", type=int, default=6)
+    arguments.add_argument("--idle", type=float, default=8.0)
     told = arguments.parse_args()
     counts = [0, *(int(each) for each in told.counts.split(","))]
     environments: dict[int, str] = {}
