@@ -132,14 +132,17 @@ def _audit(result: Json) -> list[Ratio]:
     if not filters:
         return [_missing("f", "audit queries", "p99 < 50 ms")]
     events = at(result, "audit", "events")
-    worst = max(filters, key=lambda name: filters[name]["p99_ms"])
-    told = f"{filters[worst]['p99_ms']:.1f} ms (worst filter: {worst})"
-    what = f"audit query at {events:,} events, p99 of each filter"
+    made = []
+    for what, names in (
+        ("each filter alone", [name for name in filters if " and " not in name]),
+        ("two filters at once", [name for name in filters if " and " in name]),
+    ):
+        worst = max(names, key=lambda name: filters[name]["p99_ms"])
+        told = f"{filters[worst]['p99_ms']:.1f} ms (worst: {worst})"
+        shown = f"audit query at {events:,} events, p99, {what}"
+        made.append(Ratio("f", shown, "< 50 ms (at 10,000,000)", told, filters[worst]["p99_ms"] < 50))
     export = f"{at(result, 'audit', 'export_per_second'):,.0f} events/s"
-    return [
-        Ratio("f", what, "< 50 ms (at 10,000,000)", told, filters[worst]["p99_ms"] < 50),
-        Ratio("f", "export", "rate", export, None),
-    ]
+    return [*made, Ratio("f", "export", "rate", export, None)]
 
 
 def _kills(result: Json) -> list[Ratio]:
