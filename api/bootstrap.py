@@ -77,8 +77,11 @@ class Bound(Struct, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def bound(settings: Settings, *, upgrade: bool | None = None) -> AsyncIterator[Bound]:
-    """Bind and open all; closed at the end. Raises `Invalid` or `Unavailable`, saying the mend, if it cannot be."""
+async def bound(settings: Settings, *, upgrade: bool | None = None, work: bool = False) -> AsyncIterator[Bound]:
+    """Bind and open all; closed at the end. Raises `Invalid` or `Unavailable`, saying the mend, if it cannot be.
+
+    `work`: the caller will run the worker, and is not ready while it does not run.
+    """
     private_directory(settings.data_dir)
     vault = AeadVault(load_keys(settings.vault_key_file, settings.vault_key))
     kinds = provider_kinds()
@@ -88,7 +91,7 @@ async def bound(settings: Settings, *, upgrade: bool | None = None) -> AsyncIter
         await check_vault(store, vault)
         opened = OpenedTargets(store, vault, kinds)
         try:
-            yield _bind(settings, kinds, types, store, vault, opened)
+            yield _bind(settings, kinds, types, store, vault, opened, work=work)
         finally:
             await opened.close()
     finally:
@@ -102,11 +105,10 @@ def _bind(
     store: SqlStore,
     vault: AeadVault,
     opened: OpenedTargets,
+    *,
+    work: bool,
 ) -> Bound:
     clock, changes, name = SystemClock(), LocalChanges(), new_name()
-
-    async def ready() -> None:
-        await store.next_due()
 
     executor = Executor(
         worker=name,
@@ -119,6 +121,12 @@ def _bind(
         deadline=settings.step_deadline,
     )
     worker = Worker(name, store, executor, slots=settings.slots, lease=settings.lease, drain=settings.drain)
+
+    async def ready() -> None:
+        await store.next_due()
+        if work and not worker.working:
+            raise Unavailable("the worker does not run: the service has just begun, or it ends", mend="Try again.")
+
     services = Services(
         twins=Twins(store, types, changes, clock, worker),
         history=History(store, changes),
@@ -145,7 +153,7 @@ def serve(settings: Settings, *, worker: bool = True) -> None:
 
 
 async def _serve(settings: Settings, *, work: bool) -> None:
-    async with bound(settings) as twin:
+    async with bound(settings, work=work) as twin:
         await ensure_token(twin.store, settings)
         await ensure_targets(settings, twin.services.targets, twin.kinds, _say)
         stopping = Stopping()

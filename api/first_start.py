@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import secrets
 from collections.abc import Callable
@@ -13,22 +14,27 @@ import structlog
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from api.clock import SystemClock
 from providers.local import LocalServers
+from twin.domain.decider import Cause
 from twin.domain.errors import Invalid, Unavailable
-from twin.domain.platform import PLATFORM_ID
+from twin.domain.identity import TWIN
+from twin.domain.platform import PLATFORM, PLATFORM_ID, Fact
 from twin.domain.targets import Target
 from twin.ports.provider import ProviderKind
-from twin.ports.store import Store, StoredToken, Tx
-from twin.service.principals import Principal, Request, fresh_token, hash_of
+from twin.ports.store import Store, StoredSecret, StoredToken, Tx
+from twin.service.principals import Principal, Request, fresh_token, hash_of, keep_token
 from twin.service.target_registry import Targets
 from twin.settings import Settings
-from twin.vault.aead import AeadVault
+from twin.vault.aead import CHECK_PLACE, AeadVault
+from twin.vault.resealing import reseal
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-SYSTEM = Principal("twin", (("*", "admin"),))
-_CANARY = "vault"
+START = "start-up"
+"""The request id of what a start does by itself."""
+
+SYSTEM = Principal(TWIN.name, (("*", "admin"),))
+_BY_TWIN = Cause(TWIN, START)
 
 
 def private_directory(path: Path) -> None:
@@ -37,44 +43,83 @@ def private_directory(path: Path) -> None:
 
 
 async def check_vault(store: Store, vault: AeadVault) -> None:
-    """Raise `Invalid` if the vault's key is not that of this database; on the first start, remember it."""
+    """Raise `Invalid` if the vault's key is not that of this database; on the first start, remember it.
 
-    def check(tx: Tx) -> None:
-        kept = tx.secrets(PLATFORM_ID, _CANARY)
-        if kept:
-            vault.verify_check(kept["check"][1])
-        else:
-            tx.put_secret(PLATFORM_ID, _CANARY, 1, "check", vault.check_value())
+    Afterwards all that the keys open is sealed under the current one: the others can be taken out.
+    """
+    entity, component, version, name = CHECK_PLACE
 
-    await store.transact(check)
+    def check(tx: Tx) -> bytes:
+        if kept := tx.secrets(entity, component):
+            vault.verify_check(kept[name][1])
+            return kept[name][1]
+        fresh = vault.check_value()
+        tx.put_secret(entity, component, version, name, fresh)
+        return fresh
+
+    canary = await store.transact(check)
+    count = await reseal(store, vault)
+    if vault.is_current(canary) and not count:
+        return
+    was = StoredSecret(entity=entity, component=component, version=version, name=name, sealed=canary)
+    fact = Fact(what="vault_resealed", details={"secrets": count})
+
+    def finish(tx: Tx) -> None:
+        tx.transition(PLATFORM.kind, PLATFORM_ID, fact, _BY_TWIN)
+        tx.reseal(was, vault.check_value())
+
+    await store.transact(finish)
+    log.info("the vault's secrets are sealed under its current key", resealed=count)
 
 
 async def ensure_token(store: Store, settings: Settings) -> bool:
-    """Have an admin's token in its file; True if it was made now. The database holds its hash alone."""
+    """Have an admin's token in its file; True if it was made now. The database holds its hash alone.
+
+    A token in the file that the database does not know is taken over by one without any tokens; else it was revoked,
+    and a new one takes its place.
+    """
     path = settings.token_file
     kept = path.read_text().strip() if path.exists() else ""
+    if kept and await store.token(hash_of(kept)) is not None:
+        return False
+    if kept and await store.tokens():
+        log.warning("the token in the file is revoked, expired or of another database; making a new one", file=path)
+        kept = ""
     fresh = not kept  # an empty file is what a start that was killed, or a full disk, has left
     token = kept or fresh_token()
-    stored = StoredToken(hash=hash_of(token), name="admin", roles=(("*", "admin"),), created_at=SystemClock().now())
-
-    if await store.token(stored.hash) is None:
-        await store.transact(lambda tx: tx.put_token(stored))
     if fresh:
-        beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(token + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        # First into the file: a token that only the database knows would be nobody's.
+        _write_token(path, token)
+
+    def keep(tx: Tx) -> None:
+        tx.state(PLATFORM.kind, PLATFORM_ID)  # of two processes that start at once, one finds the other's name taken
+        taken = {each.name: each.hash for each in tx.tokens()}
+        if hash_of(token) in taken.values():
+            return
+        names = itertools.chain(["admin"], (f"admin-{number}" for number in itertools.count(2)))
+        name = next(each for each in names if each not in taken)
+        stored = StoredToken(hash=hash_of(token), name=name, roles=(("*", "admin"),), created_at=tx.now)
+        keep_token(tx, stored, _BY_TWIN)
+
+    await store.transact(keep)
     return fresh
+
+
+def _write_token(path: Path, token: str) -> None:
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(token + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
 
 
 async def ensure_targets(
     settings: Settings, targets: Targets, kinds: dict[str, ProviderKind], say: Callable[[str], None]
 ) -> None:
     """Targets of the settings file, and those of the embedded default with their servers running."""
-    request = Request(SYSTEM, "start-up")
+    request = Request(SYSTEM, START)
     if settings.targets_file is not None:
         for target, credentials in read_targets(settings.targets_file):
             await targets.put(target, credentials, request)

@@ -219,6 +219,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("hash"),
+        sa.UniqueConstraint("name", name="uq_tokens_name"),
     )
     op.create_table(
         "workers",

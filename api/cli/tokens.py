@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Annotated
+from urllib.parse import quote
 
+import msgspec
 import typer
 from msgspec import Struct
 
 from api.cli.arguments import pairs
 from api.cli.output import clock
 from api.cli.session import Output, Session
+from twin.service.views import TokenView
 
 app = typer.Typer()
 token = typer.Typer(help="Tokens for people and scripts.", no_args_is_help=True)
@@ -45,3 +48,38 @@ def create(
     made = session.api.decode(answer, Created)
     session.screen.note(f"For {name}, good {f'until {clock(made.expires_at)}' if made.expires_at else 'for ever'}:")
     session.screen.text(made.token)
+
+
+@token.command("ls")
+def ls(context: typer.Context, output: Output = None) -> None:
+    """The tokens: who has which roles. Never the tokens themselves."""
+    session = Session.of(context, output)
+    found = list(session.api.pages("/v1/tokens"))
+    if session.screen.json:
+        session.show([msgspec.Raw(each) for each in found])
+        return
+    rows = [
+        (
+            each.name,
+            ", ".join("=".join(pair) for pair in each.roles),
+            clock(each.created_at),
+            clock(each.expires_at) if each.expires_at else "never",
+        )
+        for each in (session.api.decode(body, TokenView) for body in found)
+    ]
+    session.screen.table(("TOKEN", "ROLES", "CREATED", "EXPIRES"), rows)
+
+
+@token.command("revoke")
+def revoke(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="As `twin token ls` shows it.")],
+    output: Output = None,
+) -> None:
+    """End a token at once; its name is free again."""
+    session = Session.of(context, output)
+    session.api.send(f"/v1/tokens/{quote(name, safe='')}", method="DELETE")
+    if session.screen.json:
+        session.show({"name": name, "revoked": True})
+    else:
+        session.screen.text(f"{name} is revoked")

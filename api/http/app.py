@@ -27,7 +27,7 @@ from api.http.problems import HANDLERS, REFUSALS
 from api.http.signals import send_signal
 from api.http.streams import Stopping
 from api.http.targets import TargetController
-from api.http.tokens import create_token, who_am_i
+from api.http.tokens import create_token, list_tokens, revoke_token, who_am_i
 from api.http.tracing import Tracing
 from api.http.types import list_types
 from api.services import Services
@@ -45,10 +45,12 @@ ROUTES: list[Any] = [
     create_token,
     get_operation,
     healthy,
+    list_tokens,
     list_types,
     read_logs,
     ready,
     reveal_credentials,
+    revoke_token,
     send_signal,
     take_backup,
     who_am_i,

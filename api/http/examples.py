@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from twin.domain.component_type import ComponentType
@@ -23,6 +23,7 @@ from twin.service.views import (
     PlanView,
     StepView,
     TargetView,
+    TokenView,
 )
 
 _ID = "env_01JZX4T2M8Q3V5W7Y9A1B3C5D7"
@@ -191,6 +192,7 @@ TARGET = TargetView(
     concurrency=4,
     rate=0,
 )
+TOKEN = TokenView(name="ci", roles=(("shop", "developer"),), created_at=_AT, expires_at=_AT + timedelta(days=30))
 TYPE = ComponentType(
     name="postgres.database",
     provider="postgres",

@@ -28,6 +28,6 @@ async def healthy() -> Health:
     opt=described({200: json_answer("It can do its work", Health, Health("ready"))}, problems=(503,), public=True),
 )
 async def ready(services: NamedDependency[Services]) -> Health:
-    """Whether the service can do its work: the database answers, the vault opens, a worker runs."""
+    """Whether the service can do its work: the database answers and, unless it is told not to work, its worker runs."""
     await services.ready()
     return Health("ready")

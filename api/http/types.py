@@ -10,6 +10,7 @@ from api.http.description import described, json_answer
 from api.http.pages import Page, only_page
 from api.services import Services
 from twin.domain.component_type import ComponentType
+from twin.service.principals import Request as Asked
 
 
 @get(
@@ -17,6 +18,6 @@ from twin.domain.component_type import ComponentType
     tags=["types"],
     opt=described({200: json_answer("All of them", Page[ComponentType], Page(items=(examples.TYPE,)))}),
 )
-async def list_types(services: NamedDependency[Services]) -> Page[ComponentType]:
+async def list_types(services: NamedDependency[Services], asked: NamedDependency[Asked]) -> Page[ComponentType]:
     """Every component type that the installed providers offer, with the JSON Schema of its inputs."""
-    return only_page(sorted(services.types.values(), key=lambda each: each.name))
+    return only_page(services.blueprints.types(asked.by))

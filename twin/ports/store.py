@@ -79,6 +79,16 @@ class StoredToken(Struct, frozen=True, kw_only=True):
     expires_at: datetime | None = None
 
 
+class StoredSecret(Struct, frozen=True, kw_only=True):
+    """A ciphertext and its place."""
+
+    entity: str
+    component: str
+    version: int
+    name: str
+    sealed: bytes
+
+
 class StoredBlock(Struct, frozen=True, kw_only=True):
     """A reason to wait for a human; `waiting` counts the twins that it stops now."""
 
@@ -166,6 +176,10 @@ class Tx(Protocol):
         """Ciphertexts by name, with their version: of one version, or the newest of each name."""
         ...
 
+    def reseal(self, was: StoredSecret, sealed: bytes) -> bool:
+        """Replace one ciphertext if it is still what it was; False if it was replaced or dropped meanwhile."""
+        ...
+
     def drop_secrets(self, entity: str, component: str | None = None) -> None:
         """Forget the ciphertexts of an entity or one of its components."""
         ...
@@ -195,7 +209,15 @@ class Tx(Protocol):
         ...
 
     def put_token(self, token: StoredToken) -> None:
-        """Keep a token's hash."""
+        """Keep a token's hash. Raises `Conflict` if another, be it expired, has its name."""
+        ...
+
+    def tokens(self) -> tuple[StoredToken, ...]:
+        """All tokens by name, also those that have expired."""
+        ...
+
+    def drop_token(self, name: str) -> bool:
+        """Forget a token; False if there is none of that name."""
         ...
 
     def resolve_block(self, key: str, by: Actor) -> int | None:
@@ -320,6 +342,16 @@ class Reads(Protocol):
 
     async def token(self, hash: str) -> StoredToken | None:  # noqa: A002
         """The token with that hash, unless expired."""
+        ...
+
+    async def tokens(self) -> tuple[StoredToken, ...]:
+        """All tokens by name, also those that have expired."""
+        ...
+
+    async def sealed_otherwise(
+        self, prefix: bytes, *, limit: int = 500, after: StoredSecret | None = None
+    ) -> tuple[StoredSecret, ...]:
+        """The ciphertexts that begin otherwise than with `prefix`, in the order of their places, from `after` on."""
         ...
 
     async def targets(self) -> tuple[Target, ...]:

@@ -10,14 +10,16 @@ from datetime import datetime
 from msgspec import Struct
 
 from twin.domain.decider import Cause
-from twin.domain.errors import Forbidden, Invalid, Unauthenticated
-from twin.domain.identity import Actor
-from twin.domain.near import suggestion
-from twin.domain.platform import PLATFORM_ID, Fact
+from twin.domain.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
+from twin.domain.identity import TWIN, Actor
+from twin.domain.near import near_misses, suggestion
+from twin.domain.platform import PLATFORM, PLATFORM_ID, Fact
 from twin.ports.store import Store, StoredToken, Tx
+from twin.service.views import TokenView
 
 ROLES = ("viewer", "developer", "operator", "auditor", "admin")
 _RANK = {"viewer": 1, "developer": 2, "operator": 3, "admin": 4}
+_ADMIN = ("*", "admin")
 
 
 class Principal(Struct, frozen=True):
@@ -48,6 +50,13 @@ class Principal(Struct, frozen=True):
                 f"{self.name} is not {role} of {where}", mend=f"Ask an admin for a token with the role {role}."
             )
 
+    def require_some(self, role: str) -> None:
+        """Raise `Forbidden` unless they have this role, or a greater one, in some project: for what is not of one."""
+        if not any(self.may(role, project) for project, _ in self.roles):
+            raise Forbidden(
+                f"{self.name} is not {role} of any project", mend=f"Ask an admin for a token with the role {role}."
+            )
+
 
 class Request(Struct, frozen=True):
     """One request of a principal: stands in every event and log line that comes of it."""
@@ -63,7 +72,7 @@ class Request(Struct, frozen=True):
 
 
 class Tokens:
-    """Makes and checks tokens."""
+    """Makes, checks, lists and revokes tokens. A name is one token's: the history and Idempotency-Keys go by it."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -87,22 +96,61 @@ class Tokens:
         now: datetime,
         expires_at: datetime | None = None,
     ) -> str:
-        """A new token, shown only here. Needs admin."""
+        """A new token, shown only here. Needs admin. Raises `Conflict` if the name is taken."""
         request.by.require("admin", "*")
         pairs = tuple(roles)
+        if not pairs:
+            raise Invalid("roles is empty", field="roles", mend='Give at least one, such as ["shop", "viewer"].')
+        if name == TWIN.name:
+            raise Conflict(f"{name!r} is the service itself", field="name", mend="Choose another name.")
         for _, role in pairs:
             if role not in ROLES:
                 raise Invalid(f"role is {role!r}, which is no role", field="role", mend=suggestion(role, ROLES))
         token = fresh_token()
         stored = StoredToken(hash=hash_of(token), name=name, roles=pairs, created_at=now, expires_at=expires_at)
-        fact = Fact(what="token_created", details={"name": name, "roles": [list(pair) for pair in pairs]})
-
-        def keep(tx: Tx) -> None:
-            tx.transition("platform", PLATFORM_ID, fact, request.cause)
-            tx.put_token(stored)
-
-        await self._store.transact(keep)
+        await self._store.transact(lambda tx: keep_token(tx, stored, request.cause))
         return token
+
+    async def all(self, by: Principal) -> tuple[TokenView, ...]:
+        """All tokens by name, also those that have expired, without what they are known by. Needs admin."""
+        by.require("admin", "*")
+        return tuple(
+            TokenView(name=each.name, roles=each.roles, created_at=each.created_at, expires_at=each.expires_at)
+            for each in await self._store.tokens()
+        )
+
+    async def revoke(self, name: str, request: Request) -> None:
+        """End a token at once; its name is free again. Needs admin. Raises `NotFound`, and `Conflict` for the last
+        token with which an admin could make another."""
+        request.by.require("admin", "*")
+        fact = Fact(what="token_revoked", details={"name": name})
+
+        def drop(tx: Tx) -> None:
+            # It locks the platform: two admins who revoke each other's tokens take turns.
+            tx.transition(PLATFORM.kind, PLATFORM_ID, fact, request.cause)
+            tokens = {each.name: each for each in tx.tokens()}
+            if name not in tokens:
+                raise NotFound(f"there is no token {name!r}", field="name", near=near_misses(name, tokens))
+            if not any(_is_admin(each, tx.now) for each in tokens.values() if each.name != name):
+                raise Conflict(
+                    f"{name} is the last admin's token",
+                    field="name",
+                    mend="Make another first: twin token create NAME --role '*=admin'",
+                )
+            tx.drop_token(name)
+
+        await self._store.transact(drop)
+
+
+def keep_token(tx: Tx, token: StoredToken, cause: Cause) -> None:
+    """Keep a token's hash, and record that it was made. Raises `Conflict` if the name is taken."""
+    fact = Fact(what="token_created", details={"name": token.name, "roles": [list(pair) for pair in token.roles]})
+    tx.transition(PLATFORM.kind, PLATFORM_ID, fact, cause)
+    tx.put_token(token)
+
+
+def _is_admin(token: StoredToken, now: datetime) -> bool:
+    return _ADMIN in token.roles and (token.expires_at is None or token.expires_at > now)
 
 
 def fresh_token() -> str:

@@ -72,17 +72,24 @@ class Blueprints:
         return Published(fresh=await self._store.transact(keep), blueprint=_view(stored))
 
     async def all(self, by: Principal, name: str | None = None) -> tuple[BlueprintView, ...]:
-        """All published versions, newest first."""
+        """All published versions, newest first. Needs viewer of some project."""
+        by.require_some("viewer")
         return tuple(_view(each) for each in await self._store.blueprints(name))
 
     async def get(self, name: str, version: str | None, by: Principal) -> BlueprintView:
-        """One version, or the newest; raises `NotFound`."""
+        """One version, or the newest; raises `NotFound`. Needs viewer of some project."""
+        by.require_some("viewer")
         found = await self._store.transact(lambda tx: tx.blueprint(name, version))
         if found is None:
             known = {each.name for each in await self._store.blueprints()}
             wanted = name if version is None else f"{name}@{version}"
             raise NotFound(f"blueprint {wanted!r} is not published", field="name", near=near_misses(name, known))
         return _view(found)
+
+    def types(self, by: Principal) -> tuple[ComponentType, ...]:
+        """The component types that blueprints may use, by name. Needs viewer of some project."""
+        by.require_some("viewer")
+        return tuple(sorted(self._types.values(), key=lambda each: each.name))
 
 
 def _view(stored: StoredBlueprint) -> BlueprintView:

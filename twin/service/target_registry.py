@@ -64,6 +64,7 @@ class Targets:
 
     async def all(self, by: Principal) -> tuple[TargetView, ...]:
         """All targets with the names of their credentials. Needs viewer of some project."""
+        by.require_some("viewer")
 
         def look(tx: Tx) -> tuple[TargetView, ...]:
             return tuple(_view(each, tuple(tx.secrets(PLATFORM_ID, each.name))) for each in tx.targets())

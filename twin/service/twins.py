@@ -79,12 +79,7 @@ class Twins:
         def accept(tx: Tx) -> _Outcome:
             if (known := _known(tx, request, body)) is not None:
                 return _Outcome(known.entity, known.operation_id, replayed=True)
-            if tx.find(KIND, create.project, create.name) is not None:
-                raise Conflict(
-                    f"project {create.project!r} has an environment {create.name!r} already",
-                    field="name",
-                    mend=f"Choose another name, or destroy it first: twin destroy {create.project}/{create.name}",
-                )
+            _check_name(tx, create)
             return self._transition(tx, fresh, replace(create, id=fresh), request, body)
 
         return await self._accepted(accept)
@@ -124,6 +119,7 @@ class Twins:
         fresh = EnvironmentId(self._clock.fresh_id("env"))
 
         def look(tx: Tx) -> PlanView:
+            _check_name(tx, create)
             after = self._imagine(tx, None, replace(create, id=fresh), request)
             return plan_view(after, plan(after))
 
@@ -336,6 +332,15 @@ def _remember(tx: Tx, request: Request, body: str, entity: str, operation: str) 
     if request.idempotency_key is not None:
         reply = IdempotentReply(digest=body, operation_id=operation, entity=entity, expires_at=tx.now + KEPT)
         tx.remember(request.by.name, request.idempotency_key, reply)
+
+
+def _check_name(tx: Tx, create: Create) -> None:
+    if tx.find(KIND, create.project, create.name) is not None:
+        raise Conflict(
+            f"project {create.project!r} has an environment {create.name!r} already",
+            field="name",
+            mend=f"Choose another name, or destroy it first: twin destroy {create.project}/{create.name}",
+        )
 
 
 def _check_version(tx: Tx, entity: str, if_match: int | None) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from twin.domain.environment import Certificate
 from twin.domain.identity import Actor
@@ -219,6 +219,15 @@ class TargetView(Struct, frozen=True, kw_only=True):
     default: bool
     concurrency: int
     rate: int
+
+
+class TokenView(Struct, frozen=True, kw_only=True):
+    """A token without what it is known by. `roles` are pairs of a project (`*` for all) and a role."""
+
+    name: str
+    roles: tuple[Annotated[tuple[str, ...], Meta(min_length=2, max_length=2)], ...]
+    created_at: datetime
+    expires_at: datetime | None = None
 
 
 class Credentials(Struct, frozen=True, kw_only=True):

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 from sqlalchemy import Connection, bindparam, delete, select, text
 
+from twin.domain.errors import Conflict
 from twin.ports.store import IdempotentReply, StoredToken
 from twin.store.moments import from_micros, optional_micros, optional_moment, to_micros
 from twin.store.tables import idempotency, tokens
 from twin.store.upsert import upsert
 
-_put_token = upsert(tokens)
-_put_token = _put_token.on_conflict_do_update(
-    index_elements=["hash"],
-    set_={name: _put_token.excluded[name] for name in ("name", "roles", "created_at", "expires_at")},
-)
+_put_token = upsert(tokens).on_conflict_do_nothing().returning(tokens.c.name)
+_tokens = select(tokens).order_by(tokens.c.name)
+_drop_token = delete(tokens).where(tokens.c.name == bindparam("of_name"))
 _token = select(tokens).where(
     (tokens.c.hash == bindparam("hash")) & (tokens.c.expires_at.is_(None) | (tokens.c.expires_at > bindparam("now")))
 )
@@ -40,7 +41,7 @@ _roles = msgspec.json.Decoder(tuple[tuple[str, str], ...])
 
 
 def put_token(connection: Connection, token: StoredToken) -> None:
-    """Keep a token's hash."""
+    """What `Tx.put_token` promises."""
     row = {
         "hash": token.hash,
         "name": token.name,
@@ -48,14 +49,31 @@ def put_token(connection: Connection, token: StoredToken) -> None:
         "created_at": to_micros(token.created_at),
         "expires_at": optional_micros(token.expires_at),
     }
-    connection.execute(_put_token, row)
+    if connection.execute(_put_token, row).one_or_none() is None:
+        raise Conflict(
+            f"there is a token {token.name!r} already",
+            field="name",
+            mend=f"Choose another name, or revoke that one first: twin token revoke {token.name}",
+        )
 
 
 def token(connection: Connection, hashed: str, now: int) -> StoredToken | None:
     """The token with that hash, unless expired."""
     row = connection.execute(_token, {"hash": hashed, "now": now}).one_or_none()
-    if row is None:
-        return None
+    return None if row is None else _stored(row)
+
+
+def all_tokens(connection: Connection) -> tuple[StoredToken, ...]:
+    """All of them by name, also those that have expired."""
+    return tuple(_stored(row) for row in connection.execute(_tokens))
+
+
+def drop_token(connection: Connection, name: str) -> bool:
+    """Forget a token; False if there is none."""
+    return connection.execute(_drop_token, {"of_name": name}).rowcount > 0
+
+
+def _stored(row: Any) -> StoredToken:
     return StoredToken(
         hash=row.hash,
         name=row.name,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, bindparam, delete, select
+from sqlalchemy import Connection, LargeBinary, bindparam, delete, func, select, tuple_, update
 
+from twin.ports.store import StoredSecret
 from twin.store.tables import secrets
 from twin.store.upsert import upsert
 
@@ -18,6 +19,28 @@ _of_component = (
     .order_by(secrets.c.version)
 )
 _of_version = _of_component.where(secrets.c.version == bindparam("of_version"))
+_place = tuple_(secrets.c.entity, secrets.c.component, secrets.c.version, secrets.c.name)
+_otherwise = (
+    select(secrets)
+    .where(func.substr(secrets.c.sealed, 1, bindparam("length"), type_=LargeBinary()) != bindparam("prefix"))
+    .order_by(*_place.clauses)
+    .limit(bindparam("most"))
+)
+_otherwise_after = _otherwise.where(
+    _place > tuple_(*(bindparam(f"after_{column.name}", type_=column.type) for column in secrets.primary_key))
+)
+# Only over what was read: a credential rotated, or dropped for good, meanwhile stays so.
+_reseal = (
+    update(secrets)
+    .where(
+        (secrets.c.entity == bindparam("of_entity"))
+        & (secrets.c.component == bindparam("of_component"))
+        & (secrets.c.version == bindparam("of_version"))
+        & (secrets.c.name == bindparam("of_name"))
+        & (secrets.c.sealed == bindparam("was"))
+    )
+    .values(sealed=bindparam("now_sealed"))
+)
 _drop_all = delete(secrets).where(secrets.c.entity == bindparam("of_entity"))
 _drop = _drop_all.where(secrets.c.component == bindparam("of_component"))
 
@@ -38,6 +61,42 @@ def of_component(
     else:
         rows = connection.execute(_of_version, {**place, "of_version": version})
     return {row.name: (row.version, bytes(row.sealed)) for row in rows}
+
+
+def sealed_otherwise(
+    connection: Connection, prefix: bytes, limit: int, after: StoredSecret | None
+) -> tuple[StoredSecret, ...]:
+    """Those that begin otherwise, in the order of their places."""
+    wanted = {"prefix": prefix, "length": len(prefix), "most": limit}
+    if after is None:
+        rows = connection.execute(_otherwise, wanted)
+    else:
+        place = {
+            "after_entity": after.entity,
+            "after_component": after.component,
+            "after_version": after.version,
+            "after_name": after.name,
+        }
+        rows = connection.execute(_otherwise_after, wanted | place)
+    return tuple(
+        StoredSecret(
+            entity=row.entity, component=row.component, version=row.version, name=row.name, sealed=bytes(row.sealed)
+        )
+        for row in rows
+    )
+
+
+def reseal(connection: Connection, was: StoredSecret, sealed: bytes) -> bool:
+    """Replace one if it is still what it was."""
+    row = {
+        "of_entity": was.entity,
+        "of_component": was.component,
+        "of_version": was.version,
+        "of_name": was.name,
+        "was": was.sealed,
+        "now_sealed": sealed,
+    }
+    return connection.execute(_reseal, row).rowcount > 0
 
 
 def drop(connection: Connection, entity: str, component: str | None) -> None:

@@ -22,6 +22,7 @@ from twin.ports.store import (
     Page,
     StoredBlock,
     StoredBlueprint,
+    StoredSecret,
     StoredToken,
     Tx,
     Verification,
@@ -115,6 +116,16 @@ class SqlStore:
     async def token(self, hash: str) -> StoredToken | None:  # noqa: A002 - named so in the port
         """The token with that hash, unless expired."""
         return await self._driver.read(lambda c: access.token(c, hash, self._driver.now(c)))
+
+    async def tokens(self) -> tuple[StoredToken, ...]:
+        """All tokens by name, also those that have expired."""
+        return await self._driver.read(access.all_tokens)
+
+    async def sealed_otherwise(
+        self, prefix: bytes, *, limit: int = 500, after: StoredSecret | None = None
+    ) -> tuple[StoredSecret, ...]:
+        """The ciphertexts that begin otherwise, in the order of their places."""
+        return await self._driver.read(lambda c: ciphertexts.sealed_otherwise(c, prefix, limit, after))
 
     async def targets(self) -> tuple[Target, ...]:
         """All targets, by name."""

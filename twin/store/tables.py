@@ -254,6 +254,7 @@ tokens = Table(
     Column("roles", LargeBinary, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
+    UniqueConstraint("name"),
 )
 
 idempotency = Table(

@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, select
 from twin.domain.decider import Cause
 from twin.domain.identity import Actor
 from twin.domain.targets import Target
-from twin.ports.store import Claimed, IdempotentReply, StoredBlueprint, StoredToken, Transition
+from twin.ports.store import Claimed, IdempotentReply, StoredBlueprint, StoredSecret, StoredToken, Transition
 from twin.store import access, blocks, ciphertexts, library, tasks, transition
 from twin.store.moments import from_micros
 from twin.store.tables import entities
@@ -106,6 +106,10 @@ class SqlTx:
         """Ciphertexts by name, with their version."""
         return ciphertexts.of_component(self._connection, entity, component, version)
 
+    def reseal(self, was: StoredSecret, sealed: bytes) -> bool:
+        """Replace one ciphertext if it is still what it was."""
+        return ciphertexts.reseal(self._connection, was, sealed)
+
     def drop_secrets(self, entity: str, component: str | None = None) -> None:
         """Forget ciphertexts."""
         ciphertexts.drop(self._connection, entity, component)
@@ -141,6 +145,14 @@ class SqlTx:
     def put_token(self, token: StoredToken) -> None:
         """Keep a token's hash."""
         access.put_token(self._connection, token)
+
+    def tokens(self) -> tuple[StoredToken, ...]:
+        """All tokens by name."""
+        return access.all_tokens(self._connection)
+
+    def drop_token(self, name: str) -> bool:
+        """Forget a token."""
+        return access.drop_token(self._connection, name)
 
     def resolve_block(self, key: str, by: Actor) -> int | None:
         """Make due every twin's block task of that key."""

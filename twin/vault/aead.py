@@ -25,7 +25,9 @@ _ALPHABET = string.ascii_letters + string.digits
 _MINTED_LENGTH = 24
 """62^24 > 2^142."""
 
-_CHECK_PLACE = ("platform", "vault", 1, "check")
+CHECK_PLACE = ("platform", "vault", 1, "check")
+"""Where the canary is kept."""
+
 _CHECK_VALUE = "this vault opens what it has sealed"
 _MEND = "Put the key that sealed it into TWIN_VAULT_KEY or the key file, after the current one, and start again."
 
@@ -66,18 +68,23 @@ class AeadVault:
         """A fresh random password: letters and digits, 142 bits."""
         return "".join(secrets.choice(_ALPHABET) for _ in range(_MINTED_LENGTH))
 
+    @property
+    def prefix(self) -> bytes:
+        """How everything begins that the current key has sealed."""
+        return _FORMAT + self._current
+
     def is_current(self, sealed: bytes) -> bool:
         """Whether the current key sealed it; if not, sealing its secret again lets an old key be retired."""
-        return sealed[: 1 + _KEY_ID] == _FORMAT + self._current
+        return sealed.startswith(self.prefix)
 
     def check_value(self) -> bytes:
         """A sealed canary, to be kept in the store and verified on every start."""
-        return self.seal(*_CHECK_PLACE, _CHECK_VALUE)
+        return self.seal(*CHECK_PLACE, _CHECK_VALUE)
 
     def verify_check(self, sealed: bytes) -> None:
         """Raise `Invalid` when these keys are not those of the store that kept the canary."""
         try:
-            opened = self.unseal(*_CHECK_PLACE, sealed)
+            opened = self.unseal(*CHECK_PLACE, sealed)
         except Unreadable:
             opened = ""
         if opened != _CHECK_VALUE:

@@ -214,6 +214,15 @@ def test_blueprints_and_targets(twin: Twin, folder: Path, tmp_path: Path) -> Non
 
 def test_tokens(twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
     token = twin("token", "create", "ci", "--role", "shop=viewer").out.strip()
+    again = twin("token", "create", "ci", "--role", "shop=admin")
+    assert again.code == Exit.REFUSED
+    assert "twin token revoke ci" in again.err
+    listed = twin("token", "ls")
+    assert "shop=viewer" in listed.out
+    assert token not in listed.out
+    assert [each["name"] for each in twin("token", "ls", "-o", "json").json] == ["admin", "ci"]
+    assert twin("token", "revoke", "admin").code == Exit.REFUSED, "nobody could make another"
+    assert twin("token", "revoke", "c/i").code == Exit.NOT_FOUND
     monkeypatch.setenv("TWIN_TOKEN", token)
     assert twin("ls", "--project", "shop").code == Exit.DONE
     assert twin("ls").code == Exit.NOT_ALLOWED
@@ -221,6 +230,10 @@ def test_tokens(twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = twin("ls")
     assert wrong.code == Exit.NOT_ALLOWED
     assert "Set TWIN_TOKEN" in wrong.err
+    monkeypatch.delenv("TWIN_TOKEN")
+    assert twin("token", "revoke", "ci").code == Exit.DONE
+    monkeypatch.setenv("TWIN_TOKEN", token)
+    assert twin("ls", "--project", "shop").code == Exit.NOT_ALLOWED
 
 
 def test_doctor(twin: Twin, served: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,6 +107,15 @@ async def test_a_signal_that_cannot_be_changes_nothing(
     assert (await http.get(f"{PROJECT}/dev")).json()["version"] == before["version"]
 
 
+async def test_a_dry_run_of_a_creation_under_a_taken_name_says_so(http: httpx.AsyncClient, environment: str) -> None:
+    body = {"name": "dev", "blueprint": "guestbook"}
+    dry = await http.post(PROJECT, params={"dry_run": "true"}, json=body)
+    real = await http.post(PROJECT, json=body)
+    same = ("status", "code", "detail", "mend")
+    assert [dry.json()[each] for each in same] == [real.json()[each] for each in same]
+    assert dry.status_code == 409
+
+
 async def test_a_dry_run_gives_the_plan_that_a_signal_may_insist_on(
     world: World, http: httpx.AsyncClient, environment: str
 ) -> None:
@@ -209,4 +218,4 @@ async def test_roles_bound_what_each_may_see_and_do(world: World, environment: s
         assert (await reader.get("/v1/environments")).status_code == 403
     async with world.client("dev") as dev:
         assert (await scale(dev, environment, 2)).status_code == 202
-        assert (await dev.post("/v1/tokens", json={"name": "x", "roles": []})).status_code == 403
+        assert (await dev.post("/v1/tokens", json={"name": "x", "roles": [["*", "admin"]]})).status_code == 403

@@ -10,7 +10,9 @@ from typing import Any
 
 import httpx
 
-from tests.api.http.world import BLOCK, GZIP, World, bundle
+from tests.api.http.world import BLOCK, GZIP, ROLES, World, bundle, token
+from twin.ports.store import StoredToken
+from twin.service.principals import hash_of
 
 
 async def publish(http: httpx.AsyncClient, folder: Path, version: str = "1.0.0", **changes: Any) -> httpx.Response:
@@ -77,8 +79,62 @@ async def test_a_token_is_shown_once_and_works(world: World, http: httpx.AsyncCl
     me = (await http.get("/v1/me", headers=headers)).json()
     assert me == {"name": "ci", "roles": [["shop", "developer"]]}
     assert made.json()["token"] not in (await http.get("/v1/audit")).text
-    over = (await http.post("/v1/tokens", json=body | {"ttl": "0s"})).json()["token"]
+    over = (await http.post("/v1/tokens", json=body | {"name": "over", "ttl": "0s"})).json()["token"]
     assert (await http.get("/v1/me", headers={"Authorization": f"Bearer {over}"})).status_code == 401
+
+
+async def test_a_name_is_one_tokens_until_it_is_revoked(world: World, http: httpx.AsyncClient) -> None:
+    body = {"name": "ci", "roles": [["shop", "developer"]], "ttl": "30d"}
+    made = (await http.post("/v1/tokens", json=body)).json()
+    for name in ("ci", "twin"):
+        taken = await http.post("/v1/tokens", json=body | {"name": name})
+        assert (taken.status_code, taken.json()["field"]) == (409, "name"), "the history could not tell them apart"
+    listed = await http.get("/v1/tokens")
+    found = {each["name"]: each for each in listed.json()["items"]}
+    assert found.keys() == {*ROLES, "ci"}
+    assert found["ci"].keys() == {"name", "roles", "created_at", "expires_at"}
+    assert (found["ci"]["roles"], found["ci"]["expires_at"]) == (made["roles"], made["expires_at"])
+    assert hash_of(made["token"]) not in listed.text
+
+    assert (await http.delete("/v1/tokens/ci", headers={"X-Request-Id": "off"})).status_code == 204
+    assert (await http.get("/v1/me", headers={"Authorization": f"Bearer {made['token']}"})).status_code == 401
+    (fact,) = (await http.get("/v1/audit", params={"correlation": "off"})).json()["items"]
+    assert (fact["actor"]["name"], fact["data"]["what"], fact["data"]["details"]) == (
+        "root",
+        "token_revoked",
+        {"name": "ci"},
+    )
+    gone = await http.delete("/v1/tokens/ci")
+    assert gone.status_code == 404
+    assert (await http.post("/v1/tokens", json=body)).status_code == 201
+
+
+async def test_tokens_are_for_admins_and_one_of_them_stays(world: World, http: httpx.AsyncClient) -> None:
+    for name in ("dev", "auditor"):
+        async with world.client(name) as other:
+            assert (await other.get("/v1/tokens")).status_code == 403
+            assert (await other.delete("/v1/tokens/reader")).status_code == 403
+    short = {"name": "over", "roles": [["*", "admin"]], "ttl": "0s"}
+    assert (await http.post("/v1/tokens", json=short)).status_code == 201
+    last = await http.delete("/v1/tokens/root")
+    assert (last.status_code, "twin token create" in last.json()["mend"]) == (409, True)
+    assert (await http.post("/v1/tokens", json=short | {"name": "second", "ttl": None})).status_code == 201
+    assert (await http.delete("/v1/tokens/root")).status_code == 204
+    assert (await http.get("/v1/me")).status_code == 401
+
+
+async def test_what_is_of_no_project_is_for_those_who_have_a_role_in_some(
+    world: World, http: httpx.AsyncClient, published: str
+) -> None:
+    nobody = StoredToken(hash=hash_of(token("nobody")), name="nobody", roles=(), created_at=world.clock.now())
+    await world.store.transact(lambda tx: tx.put_token(nobody))
+    paths = ("/v1/targets", "/v1/types", "/v1/blueprints", "/v1/blueprints/guestbook", "/v1/blueprints/guestbook/1.0.0")
+    for name, status in (("nobody", 403), ("reader", 200), ("auditor", 200)):
+        async with world.client(name) as other:
+            assert {path: (await other.get(path)).status_code for path in paths} == dict.fromkeys(paths, status)
+            assert (await other.get("/v1/me")).status_code == 200
+    empty = await http.post("/v1/tokens", json={"name": "empty", "roles": []})
+    assert (empty.status_code, empty.json()["field"]) == (422, "roles")
 
 
 async def test_a_block_names_whom_it_stops_and_is_resolved_once(

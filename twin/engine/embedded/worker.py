@@ -73,11 +73,17 @@ class Worker:
             while not self._stopping:
                 await self._turn()
         finally:
+            self._stopping = True  # also if it was an error that ended it: nothing more is begun here
             reaping.cancel()
             await asyncio.gather(reaping, return_exceptions=True)
             await self._drained()
             await asyncio.to_thread(heartbeat.stop)
             await self._leave()
+
+    @property
+    def working(self) -> bool:
+        """Whether it is registered and takes on work: not before `run` has begun, nor once it ends for any reason."""
+        return self._registered and not self._stopping
 
     def stop(self) -> None:
         """Claim nothing more; `run` returns when what runs has ended."""
@@ -95,7 +101,7 @@ class Worker:
 
     def _room(self) -> int:
         """Free slots. Read from the store's thread as well: one too many does no harm."""
-        return self._slots - len(self._running) if self._registered and not self._stopping else 0
+        return self._slots - len(self._running) if self.working else 0
 
     async def _turn(self) -> None:
         """Start all that is due and may start; then wait until there may be more."""

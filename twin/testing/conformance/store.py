@@ -322,6 +322,49 @@ class StoreConformance(QueueConformance):
         assert await store.transact(lambda tx: tx.bundle("sha:1")) == b"files"
         assert await store.transact(lambda tx: tx.bundle("sha:3")) is None
 
+    async def test_the_name_of_a_token_is_its_own_until_it_is_dropped(self, store: SqlStore) -> None:
+        def token(hashed: str) -> StoredToken:
+            over = PAST + timedelta(days=1)
+            return StoredToken(hash=hashed, name="ci", roles=(), created_at=PAST, expires_at=over)
+
+        await store.transact(lambda tx: tx.put_token(token("h")))
+        with pytest.raises(Conflict, match="'ci' already"):
+            await store.transact(lambda tx: tx.put_token(token("other")))
+        assert await store.transact(lambda tx: [tx.drop_token("ci"), tx.drop_token("ci")]) == [True, False]
+        await store.transact(lambda tx: tx.put_token(token("other")))
+
+    async def test_ciphertexts_are_walked_and_replaced_only_as_they_were_read(self, store: SqlStore) -> None:
+        def put(tx: Tx) -> None:
+            for component, version, name in (
+                ("app", 1, "key"),
+                ("db", 1, "url"),
+                ("db", 2, "password"),
+                ("db", 2, "url"),
+            ):
+                tx.put_secret("c1", component, version, name, b"old\x00" + name.encode())
+            tx.put_secret("c1", "db", 2, "seen", b"new\x00seen")
+
+        await store.transact(put)
+        first = await store.sealed_otherwise(b"new\x00", limit=3)
+        (last,) = await store.sealed_otherwise(b"new\x00", limit=3, after=first[-1])
+        assert [(each.component, each.version, each.name) for each in (*first, last)] == [
+            ("app", 1, "key"),
+            ("db", 1, "url"),
+            ("db", 2, "password"),
+            ("db", 2, "url"),
+        ]
+        assert last.sealed == b"old\x00url"
+
+        def replace(tx: Tx) -> list[bool]:
+            tx.put_secret("c1", "db", 1, "url", b"rotated meanwhile")
+            tx.drop_secrets("c1", "app")
+            return [tx.reseal(each, b"new\x00") for each in (*first, last)]
+
+        assert await store.transact(replace) == [False, False, True, True]
+        assert await store.transact(lambda tx: tx.secrets("c1", "app")) == {}
+        (left,) = await store.sealed_otherwise(b"new\x00")
+        assert left.sealed == b"rotated meanwhile"
+
     async def test_targets_and_tokens_are_kept(self, store: SqlStore) -> None:
         eu = Target(name="postgres/eu", provider="postgres", config={"host": "eu"}, tiers=("prod",))
         token = StoredToken(hash="h", name="ci", roles=(("shop", "developer"),), created_at=PAST)
@@ -337,6 +380,7 @@ class StoreConformance(QueueConformance):
         assert await store.transact(lambda tx: tx.targets()) == (eu,)
         assert await store.token("h") == token
         assert await store.token("x") is None
+        assert await store.tokens() == await store.transact(lambda tx: tx.tokens()) == (token, expired)
         assert await store.transact(lambda tx: [tx.drop_target("postgres/eu"), tx.drop_target("postgres/eu")]) == [
             True,
             False,
