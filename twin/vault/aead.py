@@ -41,6 +41,11 @@ class AeadVault:
         self._current = keys[0].id
         self._ciphers = {key.id: AESGCM(key.material) for key in keys}
 
+    @property
+    def rotating(self) -> bool:
+        """Whether there are other keys than the current one, so that something may be sealed under them."""
+        return len(self._ciphers) > 1
+
     def seal(self, entity: str, component: str, version: int, name: str, value: str) -> bytes:
         """Ciphertext under the current key."""
         header = _FORMAT + self._current + secrets.token_bytes(_NONCE)
