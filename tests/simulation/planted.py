@@ -31,11 +31,12 @@ class Edit(Struct, frozen=True):
 
 
 class Bug(Struct, frozen=True):
-    """A bug, and the seed that found it."""
+    """A bug, and the seed that found it; `faults` where few kinds find it sooner than all."""
 
     name: str
     seed: int
     edits: tuple[Edit, ...]
+    faults: str = "all"
 
 
 def plant(bug: Bug, tree: Path) -> None:
@@ -54,14 +55,14 @@ def found(bug: Bug, seeds: Sequence[int]) -> tuple[int, str] | None:
     """The first of the seeds that finds the bug, and the rule that it breaks."""
     with tempfile.TemporaryDirectory(prefix="planted-") as folder:
         plant(bug, Path(folder))
-        done = simulator("--seeds", f"{seeds[0]}..{seeds[-1]}", *SIZE, tree=Path(folder))
+        done = simulator("--seeds", f"{seeds[0]}..{seeds[-1]}", "--faults", bug.faults, *SIZE, tree=Path(folder))
     broken = re.search(r"seed (\d+):.*BROKEN: ([^:]+):", done.stdout)
     assert broken or done.returncode == 0, f"{bug.name}: {done.stdout[-500:]} {done.stderr[-1500:]}"
     return (int(broken[1]), broken[2]) if broken else None
 
 
-def _one(name: str, seed: int, file: str, old: str, new: str) -> Bug:
-    return Bug(name, seed, (Edit(file, old, new),))
+def _one(name: str, seed: int, file: str, old: str, new: str, faults: str = "all") -> Bug:
+    return Bug(name, seed, (Edit(file, old, new),), faults)
 
 
 _REFUSED = """    if running is None or running.epoch != given.epoch:
@@ -71,7 +72,7 @@ _REFUSED = """    if running is None or running.epoch != given.epoch:
 BUGS = (
     _one(
         "epoch not compared",
-        1,
+        9,
         "twin/domain/outcomes.py",
         _REFUSED,
         _REFUSED.replace("running is None or running.epoch != given.epoch", "running is None"),
@@ -110,7 +111,7 @@ BUGS = (
     ),
     _one(
         "attempts forgotten with the worker",
-        1,
+        4,
         "twin/domain/evolve.py",
         "        deaths=_with(env.deaths, text, env.deaths.get(text, 0) + 1),\n",
         "        deaths=_with(env.deaths, text, env.deaths.get(text, 0) + 1),\n"
@@ -118,7 +119,7 @@ BUGS = (
     ),
     _one(
         "acknowledgement before COMMIT",
-        1,
+        7,
         "twin/store/sqlite.py",
         """            result = fn(tx)
             self._raw.execute("COMMIT")
@@ -130,21 +131,24 @@ BUGS = (
                 self._raw.rollback()
 """,
     ),
-    _one("adoption of an old incarnation", 1, "twin/domain/desire.py", " and not instance.removing:", ":"),
+    _one(
+        "adoption of an old incarnation", 28, "twin/domain/desire.py", " and not instance.removing:", ":", "slow,quota"
+    ),
     _one("certificate without settle time", 1, "twin/domain/planner.py", "not_before=settled,", "not_before=None,"),
     _one(
         "certificate without inventory",
         1,
         "twin/domain/planner.py",
         "    return removals + sweeps\n",
-        "    return removals or sweeps[:1]\n",
+        "    return removals\n",
     ),
     _one(
         "nothing is unsettled after a death",
-        1,
+        27,
         "twin/domain/outcomes.py",
         "settled_at=until if acts else None",
         "settled_at=None",
+        "crash,late",
     ),
     _one(
         "lease cleared on the wrong row",
@@ -160,7 +164,7 @@ _under_epoch = _under_epoch""",
     ),
     _one(
         "block not lifted for every twin",
-        1,
+        3,
         "twin/store/blocks.py",
         '(tasks.c.key == bindparam("of_key")) & tasks.c.due_at.is_(None))',
         '(tasks.c.key == bindparam("of_key")) & tasks.c.due_at.is_(None) & tasks.c.entity.op("GLOB")("*[0-9A-M]"))',
@@ -191,7 +195,7 @@ _under_epoch = _under_epoch""",
         1,
         (
             Edit(
-                "twin/domain/evolve.py",
+                "twin/domain/forgetting.py",
                 "    if not (env.failures or env.attempts or env.deaths):\n",
                 "    if env.failures or not (env.attempts or env.deaths):\n",
             ),
@@ -205,7 +209,7 @@ _under_epoch = _under_epoch""",
     ),
     Bug(
         "secrets minted for the call, kept after it",
-        1,
+        2,
         (
             Edit(
                 "twin/engine/execute.py",
@@ -231,7 +235,7 @@ _under_epoch = _under_epoch""",
     ),
     _one(
         "late result accepted after destroy",
-        1,
+        13,
         "twin/domain/outcomes.py",
         _REFUSED,
         """    if running is None or running.epoch != given.epoch:
@@ -244,17 +248,10 @@ _under_epoch = _under_epoch""",
     ),
     _one(
         "a start whose answer was lost gives its lease back",
-        1,
+        5,
         "twin/engine/execute.py",
         "        if mine is None or (mine.worker, mine.epoch) != (self._worker, task.epoch):\n",
         "        if mine is None or mine is not None:\n",
-    ),
-    _one(
-        "started without looking at the lease",
-        1,
-        "twin/engine/execute.py",
-        "return self._start(tx, task) if tx.holds(task, self._worker) else None",
-        "return self._start(tx, task)",
     ),
     _one(
         "rows of tasks that nobody wants stay",
@@ -265,17 +262,18 @@ _under_epoch = _under_epoch""",
     ),
     _one(
         "an epoch is given again",
-        1,
+        5,
         "twin/store/tasks.py",
         "        epoch = max(epoch, gone.scalar() or 0)\n",
         "        epoch = min(epoch, gone.scalar() or 0)\n",
     ),
     _one(
         "an effect that was not seen is forgotten",
-        1,
+        36,
         "twin/domain/planner.py",
         'return "an attempt that was not seen to succeed may have changed it" if instance.unsure else ""',
         'return ""',
+        "lost_reply,rate_limit,quota",
     ),
     _one("resume forgets to start", 1, "twin/domain/planner.py", "    if instance.suspended:\n", "    if False:\n"),
 )

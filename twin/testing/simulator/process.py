@@ -189,10 +189,11 @@ class Process:
             if self.frozen_until > 0.0:
                 await self._thaw()
             return
-        if self._fate.strikes("crash", 0.004):
+        amid = 4.0 if when.endswith("effect") else 1.0  # there it hurts most
+        if self._fate.strikes("crash", 0.004 * amid):
             self.crash(when)
             raise Died(self.name)
-        if self._fate.strikes("freeze", 0.003):
+        if self._fate.strikes("freeze", 0.003 * amid):
             self.freeze(when)
         await asyncio.sleep(self._fate.latency())
         await self._thaw()

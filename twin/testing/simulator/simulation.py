@@ -154,7 +154,10 @@ class Simulation:
         """Workers look for dead ones. Only while there is something to find, for every look costs."""
         while True:
             await asyncio.sleep(LEASE / 2)
-            if self._astray():
+            if astray := self._astray():
+                for entity in astray:  # who sees it stand still may lose patience
+                    if not self.fate.calm and self.fate.random.random() < 0.25:
+                        spawn(None, self.people.send(entity, "destroy"))
                 await self._reap()
                 continue
             # Nothing can go astray but by a commit or a fault: sleep until the next.
@@ -167,13 +170,14 @@ class Simulation:
     def _leases(self) -> list[tuple[str, str, str, int]]:
         return self.database.raw.execute(_LEASES).fetchall()
 
-    def _astray(self) -> bool:
-        """Whether a lease is held by nobody who works on it."""
+    def _astray(self) -> list[str]:
+        """Entities with a lease that is held by nobody who works on it."""
         names = {each.name: each for each in self.processes}
-        return any(
-            owner not in names or not names[owner].awake or not names[owner].holds((entity, key, epoch))
+        return [
+            entity
             for owner, entity, key, epoch in self._leases()
-        )
+            if owner not in names or not names[owner].awake or not names[owner].holds((entity, key, epoch))
+        ]
 
     async def _reap(self) -> None:
         try:

@@ -43,9 +43,11 @@ class Thing(Struct):
 
 
 class Caller(Protocol):
-    """The process that calls: its calls pass `passage`, and end for good when it has died."""
+    """The process that calls: its calls pass `passage`, and end for good when it has died. `provable`: its machine can
+    tell its death."""
 
     name: str
+    provable: bool
 
     @property
     def dead(self) -> bool: ...
@@ -100,8 +102,10 @@ class Worlds:
                 request.timer.cancel()
             self._on_the_way.pop(request)
             for _ in range(self._fate.random.choice((0, 1, 1, 1, 2)) if "late" in self._fate.rates else 1):
-                soon = loop.time() + request.settle * 0.9 * self._fate.random.random()
-                wait = min(soon, request.latest) - loop.time()
+                bound = min(loop.time() + request.settle * 0.9, request.latest)
+                if not caller.provable and self._fate.random.random() < 0.5:
+                    bound = request.latest
+                wait = (bound - loop.time()) * self._fate.random.random()
                 if wait > 0:
                     self.send(msgspec.structs.replace(request), wait)
 
