@@ -113,7 +113,7 @@ def shown(value: Any) -> str:
     """A value as JSON, cut when long."""
     if isinstance(value, Unresolved):
         return f"the reference {value}" if len(pieces(value)) == 1 else f"the text {value}"
-    text = msgspec.json.encode(value).decode()
+    text = msgspec.json.encode(value, enc_hook=str).decode()  # the hook is for references amid the value
     return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
 
 
