@@ -10,11 +10,6 @@ DENSE = ("--environments", "6", "--days", "3", "--pace", "0.4")
 WIDE = ("--environments", "50", "--days", "100", "--pace", "20")
 
 
-def test_busy_lives_under_all_faults_keep_every_rule() -> None:
-    done = simulator("--seeds", "1..14", *DENSE)
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-
-
 def test_long_lives_of_many_that_sleep_most_of_the_time_keep_every_rule() -> None:
     done = simulator("--seeds", "1..2", *WIDE)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]

@@ -54,7 +54,8 @@ class Life(Struct):
     """What the oracle knows of one twin. `run`: key -> (epoch, worker) of attempts whose end was not seen;
     `started`: every (key, epoch) ever; `failed`: the number of the last failed attempt of keys that nothing else may
     have changed since; `leaving`: instances whose removal was begun; `intents`: calls that a worker may still make;
-    `patience`: until when a server wants to be left alone, as the twin was told."""
+    `patience`: until when a server wants to be left alone, as the twin was told; `ended`: the attempt that was just
+    lost or has swept."""
 
     state: Environment | None = None
     seq: int = 0
@@ -67,6 +68,7 @@ class Life(Struct):
     placed: set[str] = field(default_factory=set)
     due: dict[tuple[str, str], int | None] = field(default_factory=dict)
     patience: dict[str, float] = field(default_factory=dict)
+    ended: tuple[str, int] | None = None
 
 
 class Oracle:
@@ -237,7 +239,10 @@ class Oracle:
 
     def _ended(self, entity: str, life: Life, event: Any) -> None:
         must, text = self._journal.must, str(event.key)
+        if isinstance(event, StepFailed) and life.ended == (text, event.epoch):
+            return  # what an inventory found, or one death too many, is a failure of the same attempt
         running = life.run.pop(text, None)
+        life.ended = (text, event.epoch) if isinstance(event, PlacementSwept | StepLost) else None
         seen = f"{text}: {type(event).__name__} of epoch {event.epoch}, running {running}"
         must(running is not None and running[0] == event.epoch, "a result of another attempt is believed", seen, entity)
         if isinstance(event, StepFailed):
