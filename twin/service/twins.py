@@ -261,11 +261,16 @@ class Twins:
         """The first steps begin in the same transaction, if a worker here has room for them."""
         return self._starter.begin(tx, KIND, entity) if self._starter is not None else ()
 
+    def _committed(self, committing: asyncio.Task[_Outcome]) -> None:
+        self._committing.discard(committing)
+        if not committing.cancelled():
+            committing.exception()  # looked at: whoever has hung up does not hear of a refusal, nor should the log
+
     async def _accepted(self, accept: Callable[[Tx], _Outcome]) -> Accepted:
         # A client that hangs up must not part the commit from the launch: what was begun would run nowhere.
         committing = asyncio.create_task(self._commit(accept))
         self._committing.add(committing)
-        committing.add_done_callback(self._committing.discard)
+        committing.add_done_callback(self._committed)
         outcome = await asyncio.shield(committing)
         if outcome.accepted is not None:
             return outcome.accepted
