@@ -138,6 +138,8 @@ class People:
             process = self._process()
             asking = spawn(process.tasks, self._ask(ask, process, request))
             await asyncio.wait([asking], timeout=20.0)
+            if not asking.done() and self._fate.random.random() < 0.5:
+                asking.cancel()  # hang up
             answer = asking.result() if asking.done() and not asking.cancelled() else None
             if isinstance(answer, Problem):
                 return first

@@ -71,6 +71,7 @@ class Simulation:
         self._dead: dict[str, bool] = {}
         self._born = 0
         self._ring = asyncio.Event()
+        self._impatient: set[str] = set()
         if "skew" in self.fate.rates:
             self.oracle.tolerance = 61.0
 
@@ -156,7 +157,8 @@ class Simulation:
             await asyncio.sleep(LEASE / 2)
             if astray := self._astray():
                 for entity in astray:  # who sees it stand still may lose patience
-                    if not self.fate.calm and self.fate.random.random() < 0.25:
+                    if entity not in self._impatient and self.fate.random.random() < 0.25 and not self.fate.calm:
+                        self._impatient.add(entity)
                         spawn(None, self.people.send(entity, "destroy"))
                 await self._reap()
                 continue
