@@ -5,18 +5,32 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine
+from sqlalchemy import Column, Connection, Index, create_engine, insert, select
 from sqlalchemy.pool import NullPool
+from sqlalchemy.schema import CreateIndex
 
 from twin.domain.errors import Unavailable
 from twin.store import migrations, open_store
-from twin.store.tables import metadata
+from twin.store.tables import events, metadata
 from twin.testing.conformance.store_setting import DECIDERS, StoppedClock
+
+# Neither can read an index over an expression out of SQLite; `check_upgrade` compares those itself.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index"),
+    pytest.mark.filterwarnings("ignore:autogenerate skipping metadata-specified expression-based index"),
+]
+
+AN_EVENT = dict.fromkeys(("entity", "actor_kind", "actor_name", "type", "project", "name", "tier"), "x") | {
+    "schema_v": 1,
+    **dict.fromkeys(("prev_hash", "hash", "body"), b""),
+}
 
 from_nothing = pytest.mark.parametrize("again", [False, True], ids=["once", "twice"])
 
@@ -43,7 +57,15 @@ def check_upgrade(url: str, again: bool) -> None:
         migrations.check(connection)
         context = MigrationContext.configure(connection)
         assert compare_metadata(context, metadata) == []
+        if connection.dialect.name == "sqlite":
+            made = set(connection.exec_driver_sql("SELECT trim(sql) FROM sqlite_master WHERE type = 'index'").scalars())
+            wanted = {index for table in metadata.tables.values() for index in table.indexes if is_unreadable(index)}
+            assert {str(CreateIndex(index).compile(dialect=engine.dialect)).strip() for index in wanted} <= made
     engine.dispose()
+
+
+def is_unreadable(index: Index) -> bool:
+    return not all(isinstance(each, Column) for each in index.expressions)
 
 
 def test_another_schema_is_refused_with_the_command_that_mends_it(tmp_path: Path, postgres_url: str) -> None:
@@ -65,6 +87,35 @@ def test_a_schema_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -
             open_store(url, deciders=DECIDERS, clock=StoppedClock(), upgrade=upgrade)
         assert refused.value.mend is not None
         assert "twin db upgrade" not in refused.value.mend, "it could not"
+
+
+def test_the_second_keeps_every_row_on_sqlite(tmp_path: Path) -> None:
+    check_rows_stay(f"sqlite:///{tmp_path}/twin.db")
+
+
+def test_the_second_keeps_every_row_on_postgres(postgres_server: str, postgres_url: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA public CASCADE")
+        connection.execute("CREATE SCHEMA public")
+    check_rows_stay(postgres_url.replace("postgresql:", "postgresql+psycopg:"))
+
+
+def check_rows_stay(url: str) -> None:
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.connect() as connection:
+        with connection.begin():
+            command.upgrade(migrations._config(connection), "0001")
+            connection.execute(insert(events), [{**AN_EVENT, "seq": number, "at": -number} for number in range(1, 50)])
+        with connection.begin():
+            before = log_of(connection)
+            migrations.upgrade(connection)
+        assert len(before) == 49
+        assert log_of(connection) == before
+    engine.dispose()
+
+
+def log_of(connection: Connection) -> list[Any]:
+    return [tuple(row) for row in connection.execute(select(events).order_by(events.c.seq))]
 
 
 def test_they_are_found_in_a_checkout() -> None:
