@@ -29,6 +29,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().__init__()
         self._selector = self
         self._seconds = 0.0
+        # Wide enough for a float of many years: else, from day 194 on, a timer that is due would never run.
+        self._clock_resolution = 1e-7
         self._failed = failed
         self.set_task_factory(_task)
         self.set_exception_handler(self._unlooked)
