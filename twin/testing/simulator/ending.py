@@ -89,7 +89,8 @@ class Ending:
             return row[0], f"{row[1]} {row[2]}"
         for entity in self._environments():
             env = self._oracle.state(entity)
-            if env.operations and not (env.desired.suspended and not env.departing):  # those wait for a resume
+            waits = env.desired.suspended and env.desired.departure is None  # for a resume
+            if env.operations and not waits:
                 return entity, f"operation {next(iter(env.operations))} does not end"
         return None
 
