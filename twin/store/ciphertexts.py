@@ -5,32 +5,39 @@ from __future__ import annotations
 from sqlalchemy import Connection, LargeBinary, bindparam, delete, func, select, tuple_, update
 
 from twin.ports.store import StoredSecret
+from twin.store.prepared import Prepared
 from twin.store.tables import secrets
 from twin.store.upsert import upsert
 
-_put = upsert(secrets)
-_put = _put.on_conflict_do_update(
-    index_elements=["entity", "component", "version", "name"], set_={"sealed": _put.excluded.sealed}
+_row = upsert(secrets)
+_put = Prepared(
+    _row.on_conflict_do_update(
+        index_elements=["entity", "component", "version", "name"], set_={"sealed": _row.excluded.sealed}
+    )
 )
 # By version: the newest of each name comes last.
-_of_component = (
+_newest_last = (
     select(secrets.c.name, secrets.c.version, secrets.c.sealed)
     .where((secrets.c.entity == bindparam("of_entity")) & (secrets.c.component == bindparam("of_component")))
     .order_by(secrets.c.version)
 )
-_of_version = _of_component.where(secrets.c.version == bindparam("of_version"))
+_of_component = Prepared(_newest_last)
+_of_version = Prepared(_newest_last.where(secrets.c.version == bindparam("of_version")))
 _place = tuple_(secrets.c.entity, secrets.c.component, secrets.c.version, secrets.c.name)
-_otherwise = (
+_strange = (
     select(secrets)
     .where(func.substr(secrets.c.sealed, 1, bindparam("length"), type_=LargeBinary()) != bindparam("prefix"))
     .order_by(*_place.clauses)
     .limit(bindparam("most"))
 )
-_otherwise_after = _otherwise.where(
-    _place > tuple_(*(bindparam(f"after_{column.name}", type_=column.type) for column in secrets.primary_key))
+_otherwise = Prepared(_strange)
+_otherwise_after = Prepared(
+    _strange.where(
+        _place > tuple_(*(bindparam(f"after_{column.name}", type_=column.type) for column in secrets.primary_key))
+    )
 )
 # Only over what was read: a credential rotated, or dropped for good, meanwhile stays so.
-_reseal = (
+_reseal = Prepared(
     update(secrets)
     .where(
         (secrets.c.entity == bindparam("of_entity"))
@@ -41,14 +48,15 @@ _reseal = (
     )
     .values(sealed=bindparam("now_sealed"))
 )
-_drop_all = delete(secrets).where(secrets.c.entity == bindparam("of_entity"))
-_drop = _drop_all.where(secrets.c.component == bindparam("of_component"))
+_of_entity = delete(secrets).where(secrets.c.entity == bindparam("of_entity"))
+_drop_all = Prepared(_of_entity)
+_drop = Prepared(_of_entity.where(secrets.c.component == bindparam("of_component")))
 
 
 def put(connection: Connection, entity: str, component: str, version: int, name: str, sealed: bytes) -> None:
     """Keep or replace one."""
     row = {"entity": entity, "component": component, "version": version, "name": name, "sealed": sealed}
-    connection.execute(_put, row)
+    _put.run(connection, row)
 
 
 def of_component(
@@ -57,9 +65,9 @@ def of_component(
     """Those of one version, or the newest of each name."""
     place = {"of_entity": entity, "of_component": component}
     if version is None:
-        rows = connection.execute(_of_component, place)
+        rows = _of_component.run(connection, place)
     else:
-        rows = connection.execute(_of_version, {**place, "of_version": version})
+        rows = _of_version.run(connection, {**place, "of_version": version})
     return {row.name: (row.version, bytes(row.sealed)) for row in rows}
 
 
@@ -69,7 +77,7 @@ def sealed_otherwise(
     """Those that begin otherwise, in the order of their places."""
     wanted = {"prefix": prefix, "length": len(prefix), "most": limit}
     if after is None:
-        rows = connection.execute(_otherwise, wanted)
+        rows = _otherwise.run(connection, wanted)
     else:
         place = {
             "after_entity": after.entity,
@@ -77,7 +85,7 @@ def sealed_otherwise(
             "after_version": after.version,
             "after_name": after.name,
         }
-        rows = connection.execute(_otherwise_after, wanted | place)
+        rows = _otherwise_after.run(connection, wanted | place)
     return tuple(
         StoredSecret(
             entity=row.entity, component=row.component, version=row.version, name=row.name, sealed=bytes(row.sealed)
@@ -96,12 +104,12 @@ def reseal(connection: Connection, was: StoredSecret, sealed: bytes) -> bool:
         "was": was.sealed,
         "now_sealed": sealed,
     }
-    return connection.execute(_reseal, row).rowcount > 0
+    return _reseal.run(connection, row).rowcount > 0
 
 
 def drop(connection: Connection, entity: str, component: str | None) -> None:
     """Forget those of an entity or of one of its components."""
     if component is None:
-        connection.execute(_drop_all, {"of_entity": entity})
+        _drop_all.run(connection, {"of_entity": entity})
     else:
-        connection.execute(_drop, {"of_entity": entity, "of_component": component})
+        _drop.run(connection, {"of_entity": entity, "of_component": component})

@@ -11,19 +11,20 @@ from twin.domain.operations import Operation, OperationEnded
 from twin.ports.store import EntityRow, OperationRow, Page
 from twin.store.cursors import EntityPosition, OperationPosition, from_cursor, to_cursor
 from twin.store.moments import from_micros, optional_moment
+from twin.store.prepared import Prepared
 from twin.store.tables import entities, operations
 from twin.store.transact import Deciders
 
 _n = entities.c
-_by_id = select(entities).where((_n.id == bindparam("id")) & (_n.kind == bindparam("kind")))
-_by_name = (
+_by_id = Prepared(select(entities).where((_n.id == bindparam("id")) & (_n.kind == bindparam("kind"))))
+_by_name = Prepared(
     select(entities)
     .where((_n.kind == bindparam("kind")) & (_n.project == bindparam("project")) & (_n.name == bindparam("name")))
     .order_by(_n.live.desc(), _n.created_at.desc(), _n.id.desc())
     .limit(1)
 )
-_operation = select(operations).where(operations.c.id == bindparam("id"))
-_of_entity = (
+_operation = Prepared(select(operations).where(operations.c.id == bindparam("id")))
+_of_entity = Prepared(
     select(operations)
     .where((operations.c.entity == bindparam("entity")) & (operations.c.seq < bindparam("before")))
     .order_by(operations.c.seq.desc())
@@ -37,13 +38,13 @@ _end = msgspec.json.Decoder(OperationEnded)
 
 def entity(connection: Connection, deciders: Deciders, kind: str, id_: str) -> EntityRow | None:
     """One entity by id."""
-    row = connection.execute(_by_id, {"kind": kind, "id": id_}).one_or_none()
+    row = _by_id.run(connection, {"kind": kind, "id": id_}).one_or_none()
     return None if row is None else _entity(row, deciders[kind])
 
 
 def named(connection: Connection, deciders: Deciders, kind: str, project: str, name: str) -> EntityRow | None:
     """The live entity of that name, or else the newest that had it."""
-    row = connection.execute(_by_name, {"kind": kind, "project": project, "name": name}).one_or_none()
+    row = _by_name.run(connection, {"kind": kind, "project": project, "name": name}).one_or_none()
     return None if row is None else _entity(row, deciders[kind])
 
 
@@ -94,14 +95,14 @@ def _entity(row: Any, decider: Any) -> EntityRow:
 
 def operation(connection: Connection, operation_id: str) -> OperationRow | None:
     """One operation by id."""
-    row = connection.execute(_operation, {"id": operation_id}).one_or_none()
+    row = _operation.run(connection, {"id": operation_id}).one_or_none()
     return None if row is None else _operation_row(row)
 
 
 def operation_page(connection: Connection, entity_id: str, *, limit: int, after: str | None) -> Page:
     """One page of an entity's operations, the newest first."""
     before = _LAST if after is None else from_cursor(after, OperationPosition).seq
-    rows = connection.execute(_of_entity, {"entity": entity_id, "before": before, "most": limit + 1}).all()
+    rows = _of_entity.run(connection, {"entity": entity_id, "before": before, "most": limit + 1}).all()
     shown = rows[:limit]
     more = to_cursor(OperationPosition(shown[-1].seq)) if len(rows) > limit else None
     return Page(items=tuple(_operation_row(row) for row in shown), next=more)

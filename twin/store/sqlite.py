@@ -20,6 +20,7 @@ from twin.domain.errors import Unavailable
 from twin.ports.clock import Clock
 from twin.store import migrations
 from twin.store.moments import to_micros
+from twin.store.prepared import Prepared
 from twin.store.sqlite_copy import copy
 from twin.store.sqlite_file import connect, lock_file
 from twin.store.sqlite_writer import Writer
@@ -29,8 +30,8 @@ from twin.store.transact import Bell, TaskPlace, Transaction, in_thread, is_refu
 T = TypeVar("T")
 
 _READERS = 4
-_last_id = select(func.max(events.c.id))
-_append = insert(events)
+_last_id = Prepared(select(func.max(events.c.id).label("id")))
+_append = Prepared(insert(events))
 
 
 class SqliteTransaction:
@@ -59,9 +60,9 @@ class SqliteTransaction:
 
     def append(self, rows: Sequence[dict[str, Any]]) -> Sequence[tuple[int, int]]:
         """Insert with ids of our own counting: there is no other writer, and RETURNING would cost more."""
-        first = (self._last_id if self._last_id is not None else self.connection.execute(_last_id).scalar() or 0) + 1
+        first = (self._last_id if self._last_id is not None else _last_id.run(self.connection).scalar() or 0) + 1
         self._last_id = first + len(rows) - 1
-        self.connection.execute(_append, [{**row, "id": number} for number, row in enumerate(rows, first)])
+        _append.run(self.connection, [{**row, "id": number} for number, row in enumerate(rows, first)])
         return [(0, number) for number in range(first, first + len(rows))]
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, bindparam, case, delete, func, insert, select
 from twin.domain.decider import AT_ONCE, TaskSpec
 from twin.ports.store import Claimed
 from twin.store.moments import to_micros
+from twin.store.prepared import Prepared
 from twin.store.tables import tasks, workers
 from twin.store.transact import Transaction
 from twin.store.upsert import upsert
@@ -17,10 +18,12 @@ from twin.store.upsert import upsert
 LONER_DEATHS = 2
 """From so many deaths of its workers on, a task runs alone."""
 
-_of_entity = select(
-    tasks.c.kind, tasks.c.key, tasks.c.queue, tasks.c.due_at, tasks.c.lease_owner, tasks.c.lease_epoch
-).where(tasks.c.entity == bindparam("entity"))
-_add = insert(tasks)
+_of_entity = Prepared(
+    select(tasks.c.kind, tasks.c.key, tasks.c.queue, tasks.c.due_at, tasks.c.lease_owner, tasks.c.lease_epoch).where(
+        tasks.c.entity == bindparam("entity")
+    )
+)
+_add = Prepared(insert(tasks))
 _this_row = (
     (tasks.c.entity == bindparam("of_entity"))
     & (tasks.c.kind == bindparam("of_kind"))
@@ -28,7 +31,7 @@ _this_row = (
 )
 # The lease goes with the old due time: whoever held it learns so when it starts or reports. A lease that ends this
 # way did not end by a death, which is what `deaths` counts in a row.
-_reschedule = (
+_reschedule = Prepared(
     update(tasks)
     .where(_this_row)
     .values(
@@ -39,9 +42,9 @@ _reschedule = (
     )
 )
 # Now running: nothing is due, and the lease stays.
-_run = update(tasks).where(_this_row).values(queue=bindparam("new_queue"), due_at=None)
+_run = Prepared(update(tasks).where(_this_row).values(queue=bindparam("new_queue"), due_at=None))
 # RETURNING, since a claim may have raised the epoch after we read the row.
-_remove = delete(tasks).where(_this_row).returning(tasks.c.lease_epoch)
+_remove = Prepared(delete(tasks).where(_this_row).returning(tasks.c.lease_epoch))
 
 
 def align(tx: Transaction, entity: str, entity_kind: str, specs: Iterable[TaskSpec], epoch: int) -> int:
@@ -52,11 +55,11 @@ def align(tx: Transaction, entity: str, entity_kind: str, specs: Iterable[TaskSp
     """
     connection = tx.connection
     now, present = tx.now(), tx.present()
-    rows = {(row.kind, row.key): row for row in connection.execute(_of_entity, {"entity": entity})}
+    rows = {(row.kind, row.key): row for row in _of_entity.run(connection, {"entity": entity})}
     # Always in one order: rows are locked alike by all, and a simulated life is the same in every process.
     wanted = {(spec.kind, spec.key): spec for spec in sorted(specs, key=lambda spec: (spec.kind, spec.key))}
     for kind, key in sorted(rows.keys() - wanted.keys()):
-        gone = connection.execute(_remove, {"of_entity": entity, "of_kind": kind, "of_key": key})
+        gone = _remove.run(connection, {"of_entity": entity, "of_kind": kind, "of_key": key})
         epoch = max(epoch, gone.scalar() or 0)
         tx.woken.discard((entity, kind, key))
     added = []
@@ -82,7 +85,7 @@ def align(tx: Transaction, entity: str, entity_kind: str, specs: Iterable[TaskSp
         elif spec.kind != "block":  # a block's row belongs to the block: resolving it may have made it due
             _correct(tx, entity, spec, row, due, now)
     if added:
-        connection.execute(_add, added)
+        _add.run(connection, added)
     return epoch
 
 
@@ -92,10 +95,10 @@ def _correct(tx: Transaction, entity: str, spec: TaskSpec, row: Any, due: int | 
         return
     place = {"of_entity": entity, "of_kind": spec.kind, "of_key": spec.key, "new_queue": spec.queue}
     if due is None:
-        tx.connection.execute(_run, place)
+        _run.run(tx.connection, place)
         tx.woken.discard((entity, spec.kind, spec.key))
     else:
-        tx.connection.execute(_reschedule, {**place, "new_due": due})
+        _reschedule.run(tx.connection, {**place, "new_due": due})
         tx.woken.add((entity, spec.kind, spec.key))
 
 
@@ -110,14 +113,18 @@ _due_in_queue = (
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True)
 )
-_pick = _due_in_queue.where(tasks.c.deaths < LONER_DEATHS)
-_pick_alone = _due_in_queue.where(tasks.c.deaths >= LONER_DEATHS)
-_lease = update(tasks).where(_this_row).values(lease_owner=bindparam("worker"), lease_epoch=tasks.c.lease_epoch + 1)
+_pick = Prepared(_due_in_queue.where(tasks.c.deaths < LONER_DEATHS))
+_pick_alone = Prepared(_due_in_queue.where(tasks.c.deaths >= LONER_DEATHS))
+_lease = Prepared(
+    update(tasks).where(_this_row).values(lease_owner=bindparam("worker"), lease_epoch=tasks.c.lease_epoch + 1)
+)
 
 
-_leased = select(tasks.c.queue, func.count()).where(tasks.c.lease_owner.is_not(None)).group_by(tasks.c.queue)
+_leased = Prepared(
+    select(tasks.c.queue, func.count().label("number")).where(tasks.c.lease_owner.is_not(None)).group_by(tasks.c.queue)
+)
 # Counting and leasing must be one: workers take turns on a queue that has a ceiling.
-_take_turns = text("SELECT pg_advisory_xact_lock(hashtextextended('twin.queue.' || :queue, 0))")
+_take_turns = Prepared(text("SELECT pg_advisory_xact_lock(hashtextextended('twin.queue.' || :queue, 0))"))
 
 
 def claim(
@@ -128,39 +135,39 @@ def claim(
     pick, left = (_pick_alone, min(limit, 1)) if alone else (_pick, limit)
     if tx.connection.dialect.name == "postgresql":
         for queue in sorted(free.keys() & ceilings.keys()):
-            tx.connection.execute(_take_turns, {"queue": queue})
-    leased: dict[str, int] = {row[0]: row[1] for row in tx.connection.execute(_leased)} if ceilings else {}
+            _take_turns.run(tx.connection, {"queue": queue})
+    leased: dict[str, int] = {row[0]: row[1] for row in _leased.run(tx.connection)} if ceilings else {}
     claimed: list[Claimed] = []
     for queue, slots in free.items():
         slots = min(slots, ceilings[queue] - leased.get(queue, 0)) if queue in ceilings else slots
         if (most := min(slots, left - len(claimed))) <= 0:
             continue
-        rows = tx.connection.execute(pick, {"now": tx.now(), "queue": queue, "most": most})
+        rows = pick.run(tx.connection, {"now": tx.now(), "queue": queue, "most": most})
         claimed.extend(_claimed(row, row.lease_epoch + 1) for row in rows)
     _take(tx, worker, claimed)
     return claimed
 
 
-_due_of_entity = (
+_due_of_entity = Prepared(
     select(*_fields, tasks.c.lease_epoch)
     .where(_due & (tasks.c.entity == bindparam("entity")) & (tasks.c.kind == "step") & (tasks.c.deaths < LONER_DEATHS))
     .order_by(tasks.c.due_at, tasks.c.key)
     .with_for_update(skip_locked=True)
 )
-_turn_free = text("SELECT pg_try_advisory_xact_lock(hashtextextended('twin.queue.' || :queue, 0))")
+_turn_free = Prepared(text("SELECT pg_try_advisory_xact_lock(hashtextextended('twin.queue.' || :queue, 0))"))
 
 
 def claim_of(tx: Transaction, worker: str, entity: str, limit: int, ceilings: Mapping[str, int]) -> list[Claimed]:
     """Lease due steps of one entity. Never waits for others: it holds the entity's lock."""
-    rows = tx.connection.execute(_due_of_entity, {"now": tx.now(), "entity": entity}).all()
+    rows = _due_of_entity.run(tx.connection, {"now": tx.now(), "entity": entity}).all()
     if not rows:
         return []
     left = dict(ceilings)
     if tx.connection.dialect.name == "postgresql":
         for queue in {row.queue for row in rows}:
-            if not tx.connection.execute(_turn_free, {"queue": queue}).scalar():
+            if not _turn_free.run(tx.connection, {"queue": queue}).scalar():
                 left[queue] = 0
-    for queue, taken in tx.connection.execute(_leased):
+    for queue, taken in _leased.run(tx.connection):
         left[queue] = left.get(queue, 0) - taken
     claimed: list[Claimed] = []
     for row in rows:
@@ -174,7 +181,7 @@ def claim_of(tx: Transaction, worker: str, entity: str, limit: int, ceilings: Ma
 def _take(tx: Transaction, worker: str, claimed: Sequence[Claimed]) -> None:
     if claimed:
         leases = [{"of_entity": t.entity, "of_kind": t.kind, "of_key": t.key, "worker": worker} for t in claimed]
-        tx.connection.execute(_lease, leases)
+        _lease.run(tx.connection, leases)
         tx.woken.difference_update((task.entity, task.kind, task.key) for task in claimed)
 
 
@@ -191,19 +198,22 @@ def _claimed(row: Any, epoch: int) -> Claimed:
 
 
 _under_epoch = _this_row & (tasks.c.lease_epoch == bindparam("epoch")) & tasks.c.lease_owner.is_not(None)
-_holder = select(tasks.c.lease_owner).where(_under_epoch)
-_release = update(tasks).where(_under_epoch).values(lease_owner=None, deaths=tasks.c.deaths + bindparam("died"))
-_put_off = update(tasks).where(_under_epoch).values(lease_owner=None, due_at=bindparam("new_due"))
+_holder = Prepared(select(tasks.c.lease_owner).where(_under_epoch))
+_release = Prepared(
+    update(tasks).where(_under_epoch).values(lease_owner=None, deaths=tasks.c.deaths + bindparam("died"))
+)
+_put_off = Prepared(update(tasks).where(_under_epoch).values(lease_owner=None, due_at=bindparam("new_due")))
 
 
 def holder(tx: Transaction, task: Claimed) -> str | None:
     """Who leases the task under this epoch."""
-    return tx.connection.execute(_holder, _place(task)).scalar()
+    owner: str | None = _holder.run(tx.connection, _place(task)).scalar()
+    return owner
 
 
 def release(tx: Transaction, task: Claimed, *, died: bool) -> bool:
     """End the lease of this epoch; False if there is none."""
-    freed = tx.connection.execute(_release, {**_place(task), "died": int(died)}).rowcount > 0
+    freed = _release.run(tx.connection, {**_place(task), "died": int(died)}).rowcount > 0
     if freed:
         tx.woken.add((task.entity, task.kind, task.key))
     return freed
@@ -212,19 +222,21 @@ def release(tx: Transaction, task: Claimed, *, died: bool) -> bool:
 def put_off(tx: Transaction, task: Claimed, seconds: float) -> None:
     """End the lease of this epoch and make the task due later."""
     due = tx.now() + int(seconds * 1_000_000)
-    tx.connection.execute(_put_off, {**_place(task), "new_due": due})
+    _put_off.run(tx.connection, {**_place(task), "new_due": due})
 
 
 def _place(task: Claimed) -> dict[str, Any]:
     return {"of_entity": task.entity, "of_kind": task.kind, "of_key": task.key, "epoch": task.epoch}
 
 
-_due_queues = select(tasks.c.queue).where(_due & (tasks.c.kind == "step")).distinct()
-_loners = select(tasks.c.key).where(_due & (tasks.c.kind == "step") & (tasks.c.deaths >= LONER_DEATHS)).limit(1)
-_next_due = select(func.min(tasks.c.due_at)).where(_free)
-_due_timers = (
+_due_queues = Prepared(select(tasks.c.queue).where(_due & (tasks.c.kind == "step")).distinct())
+_loners = Prepared(
+    select(tasks.c.key).where(_due & (tasks.c.kind == "step") & (tasks.c.deaths >= LONER_DEATHS)).limit(1)
+)
+_next_due = Prepared(select(func.min(tasks.c.due_at).label("due_at")).where(_free))
+_due_timers = Prepared(
     select(*_fields)
-    .where(_due & tasks.c.kind.in_(("timer", "block")))
+    .where(_due & ((tasks.c.kind == "timer") | (tasks.c.kind == "block")))
     .order_by(tasks.c.due_at)
     .limit(bindparam("most"))
 )
@@ -232,77 +244,82 @@ _due_timers = (
 
 def queues(connection: Connection, now: int) -> list[str]:
     """Queues that have a due step."""
-    return list(connection.execute(_due_queues, {"now": now}).scalars())
+    return [row.queue for row in _due_queues.run(connection, {"now": now})]
 
 
 def loners_due(connection: Connection, now: int) -> bool:
     """Whether a step is due that must run alone."""
-    return connection.execute(_loners, {"now": now}).first() is not None
+    return _loners.run(connection, {"now": now}).scalar() is not None
 
 
 def next_due(connection: Connection) -> int | None:
     """When the next unleased task is due."""
-    return connection.execute(_next_due).scalar()
+    due: int | None = _next_due.run(connection).scalar()
+    return due
 
 
 def due_timers(connection: Connection, now: int, limit: int) -> list[Claimed]:
     """Due timers and resolved blocks, the longest due first."""
-    return [_claimed(row, 0) for row in connection.execute(_due_timers, {"now": now, "most": limit})]
+    return [_claimed(row, 0) for row in _due_timers.run(connection, {"now": now, "most": limit})]
 
 
-_announce = upsert(workers)
-_announce = _announce.on_conflict_do_update(
-    index_elements=["name"],
-    set_={"host": _announce.excluded.host, "pid": _announce.excluded.pid, "beat_at": _announce.excluded.beat_at},
+_row = upsert(workers)
+_announce = Prepared(
+    _row.on_conflict_do_update(
+        index_elements=["name"],
+        set_={"host": _row.excluded.host, "pid": _row.excluded.pid, "beat_at": _row.excluded.beat_at},
+    )
 )
-_beat = upsert(workers)
-_beat = _beat.on_conflict_do_update(
-    index_elements=["name"],
-    # Never backwards: a late heartbeat must not undo a newer one.
-    set_={
-        "beat_at": case((workers.c.beat_at > _beat.excluded.beat_at, workers.c.beat_at), else_=_beat.excluded.beat_at)
-    },
+_beat = Prepared(
+    _row.on_conflict_do_update(
+        index_elements=["name"],
+        # Never backwards: a late heartbeat must not undo a newer one.
+        set_={
+            "beat_at": case((workers.c.beat_at > _row.excluded.beat_at, workers.c.beat_at), else_=_row.excluded.beat_at)
+        },
+    )
 )
-_forget_beats = update(workers).where(workers.c.name != bindparam("worker")).values(beat_at=0)
-_bury = delete(workers).where(workers.c.name == bindparam("worker"))
-_bury_silent = _bury.where(workers.c.beat_at < bindparam("latest"))
+_forget_beats = Prepared(update(workers).where(workers.c.name != bindparam("worker")).values(beat_at=0))
+_this_worker = delete(workers).where(workers.c.name == bindparam("worker"))
+_bury = Prepared(_this_worker)
+_bury_silent = Prepared(_this_worker.where(workers.c.beat_at < bindparam("latest")))
 # A lease whose worker has no row counts as a dead one's, or nobody would ever free it.
-_silent = select(workers.c.name).where(workers.c.beat_at < bindparam("latest")).order_by(workers.c.name)
-_unknown = (
+_silent = Prepared(select(workers.c.name).where(workers.c.beat_at < bindparam("latest")).order_by(workers.c.name))
+_unknown = Prepared(
     select(tasks.c.lease_owner)
     .where(tasks.c.lease_owner.is_not(None) & tasks.c.lease_owner.not_in(select(workers.c.name)))
     .distinct()
 )
-_held = select(*_fields, tasks.c.lease_epoch).where(tasks.c.lease_owner == bindparam("worker"))
+_held = Prepared(select(*_fields, tasks.c.lease_epoch).where(tasks.c.lease_owner == bindparam("worker")))
 
 
 def register(tx: Transaction, worker: str, host: str, pid: int, *, alone: bool) -> None:
     """Announce a worker; if it is `alone` on the database, all others are dead from now on."""
-    tx.connection.execute(_announce, {"name": worker, "host": host, "pid": pid, "beat_at": tx.now()})
+    _announce.run(tx.connection, {"name": worker, "host": host, "pid": pid, "beat_at": tx.now()})
     if alone:
-        tx.connection.execute(_forget_beats, {"worker": worker})
+        _forget_beats.run(tx.connection, {"worker": worker})
 
 
 def beat(tx: Transaction, worker: str) -> None:
     """Extend a worker's lease; one that was buried too early is back again."""
-    tx.connection.execute(_beat, {"name": worker, "host": "", "pid": 0, "beat_at": tx.now()})
+    _beat.run(tx.connection, {"name": worker, "host": "", "pid": 0, "beat_at": tx.now()})
 
 
 def dead(connection: Connection, now: int, lease: float) -> list[tuple[str, Sequence[Claimed]]]:
     """Workers silent for `lease` seconds, with what they hold."""
-    silent = connection.execute(_silent, {"latest": now - int(lease * 1_000_000)}).scalars().all()
-    unknown = connection.execute(_unknown).scalars().all()
-    return [(name, held(connection, name)) for name in (*silent, *(owner for owner in unknown if owner is not None))]
+    silent = [row.name for row in _silent.run(connection, {"latest": now - int(lease * 1_000_000)})]
+    unknown = [row.lease_owner for row in _unknown.run(connection)]
+    return [(name, held(connection, name)) for name in (*silent, *unknown)]
 
 
 def held(connection: Connection, worker: str) -> list[Claimed]:
     """What a worker leases."""
-    return [_claimed(row, row.lease_epoch) for row in connection.execute(_held, {"worker": worker})]
+    return [_claimed(row, row.lease_epoch) for row in _held.run(connection, {"worker": worker})]
 
 
 def bury(tx: Transaction, worker: str, silent: float | None = None) -> None:
     """Forget a worker; with `silent`, unless it has beaten in so many seconds."""
     if silent is None:
-        tx.connection.execute(_bury, {"worker": worker})
+        _bury.run(tx.connection, {"worker": worker})
     else:
-        tx.connection.execute(_bury_silent, {"worker": worker, "latest": tx.now() - int(silent * 1_000_000)})
+        _bury_silent.run(tx.connection, {"worker": worker, "latest": tx.now() - int(silent * 1_000_000)})

@@ -16,6 +16,7 @@ from twin.ports.store import Recorded, Transition
 from twin.store import blocks, chain, tasks
 from twin.store.cursors import EventPosition, to_cursor
 from twin.store.moments import from_micros, optional_micros
+from twin.store.prepared import Prepared
 from twin.store.tables import entities, operations
 from twin.store.transact import RunAgain, Transaction
 from twin.store.upsert import upsert
@@ -33,22 +34,24 @@ class Loaded(Struct):
 
 _columns = entities.c
 # NO KEY UPDATE: serialises transitions of one entity, and lets foreign readers of its key pass.
-_lock = (
+_lock = Prepared(
     select(_columns.kind, _columns.seq, _columns.head, _columns.epoch, _columns.schema_v, _columns.snapshot)
     .add_columns(_columns.updated_at)
     .where(_columns.id == bindparam("id"))
     .with_for_update(key_share=True)
 )
-_there = select(_columns.kind).where(_columns.id == bindparam("id"))
+_there = Prepared(select(_columns.kind).where(_columns.id == bindparam("id")))
 # DO NOTHING instead of an error, which on PostgreSQL would end the transaction.
-_create = upsert(entities).on_conflict_do_nothing().returning(_columns.id)
-_namesake = select(_columns.id).where(
-    (_columns.kind == bindparam("kind"))
-    & (_columns.project == bindparam("project"))
-    & (_columns.name == bindparam("name"))
-    & _columns.live
+_create = Prepared(upsert(entities).on_conflict_do_nothing().returning(_columns.id))
+_namesake = Prepared(
+    select(_columns.id).where(
+        (_columns.kind == bindparam("kind"))
+        & (_columns.project == bindparam("project"))
+        & (_columns.name == bindparam("name"))
+        & _columns.live
+    )
 )
-_save = (
+_save = Prepared(
     update(entities)
     .where(_columns.id == bindparam("of_id"))
     .values(
@@ -61,8 +64,8 @@ _save = (
         }
     )
 )
-_accept = insert(operations)
-_end = (
+_accept = Prepared(insert(operations))
+_end = Prepared(
     update(operations)
     .where(operations.c.id == bindparam("of_id"))
     .values(outcome=bindparam("new_outcome"), end=bindparam("new_end"), ended_at=bindparam("new_ended_at"))
@@ -79,7 +82,7 @@ _encode = msgspec.json.Encoder().encode
 
 def load(tx: Transaction, decider: Any, entity: str) -> Loaded | None:
     """Lock an entity; None if there is none. Raises `Unavailable` if a newer version of the twin has written it."""
-    row = tx.connection.execute(_lock, {"id": entity}).one_or_none()
+    row = _lock.run(tx.connection, {"id": entity}).one_or_none()
     if row is None:
         tx.not_before(0)
         return None
@@ -124,7 +127,7 @@ def run(
         epoch = tasks.align(tx, entity, decider.kind, specs, after.epoch)
         if (happened and before is not None) or epoch != after.epoch:
             after.epoch = epoch
-            tx.connection.execute(_save, _saved(decider, entity, after, tx.now()))
+            _save.run(tx.connection, _saved(decider, entity, after, tx.now()))
     return after, Transition(entity=entity, before=old, after=new, events=recorded, tasks=tuple(specs))
 
 
@@ -190,8 +193,8 @@ def _reserve(tx: Transaction, decider: Any, entity: str, before: Loaded | None, 
         saved = _saved(decider, entity, after, moment)
         row = {name.removeprefix("new_"): value for name, value in saved.items() if name != "of_id"}
         row |= {"id": entity, "kind": decider.kind, "created_at": moment}
-        if tx.connection.execute(_create, row).one_or_none() is None:
-            if tx.connection.execute(_there, {"id": entity}).one_or_none() is not None:
+        if _create.run(tx.connection, row).one_or_none() is None:
+            if _there.run(tx.connection, {"id": entity}).one_or_none() is not None:
                 raise RunAgain  # created by a transaction that was quicker; now it can be locked
             raise taken
     elif index.live and (index.project, index.name, True) != (
@@ -200,7 +203,7 @@ def _reserve(tx: Transaction, decider: Any, entity: str, before: Loaded | None, 
         before.index.live,
     ):
         wanted = {"kind": decider.kind, "project": index.project, "name": index.name}
-        if tx.connection.execute(_namesake, wanted).scalar() not in (None, entity):
+        if _namesake.run(tx.connection, wanted).scalar() not in (None, entity):
             raise taken
 
 
@@ -259,7 +262,7 @@ def _project(tx: Transaction, entity: str, recorded: Sequence[Recorded]) -> None
         match record.event:
             case OperationAccepted(operation=operation):
                 accepted = {"id": operation.id, "entity": entity, "seq": record.seq, "body": _encode(operation)}
-                tx.connection.execute(_accept, accepted)
+                _accept.run(tx.connection, accepted)
             case OperationEnded() as ended:
                 end = {
                     "of_id": ended.operation_id,
@@ -267,7 +270,7 @@ def _project(tx: Transaction, entity: str, recorded: Sequence[Recorded]) -> None
                     "new_end": _encode(ended),
                     "new_ended_at": optional_micros(record.at),
                 }
-                tx.connection.execute(_end, end)
+                _end.run(tx.connection, end)
             case BlockRaised() as raised:
                 blocks.raise_block(tx, raised, record.at)
             case _:

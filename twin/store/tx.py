@@ -14,6 +14,7 @@ from twin.domain.targets import Target
 from twin.ports.store import Claimed, IdempotentReply, StoredBlueprint, StoredSecret, StoredToken, Transition
 from twin.store import access, blocks, ciphertexts, library, tasks, transition
 from twin.store.moments import from_micros
+from twin.store.prepared import Prepared
 from twin.store.tables import entities
 from twin.store.transact import Deciders, Transaction
 from twin.store.transition import Loaded
@@ -23,8 +24,8 @@ _named = select(entities.c.id).where(
     & (entities.c.project == bindparam("project"))
     & (entities.c.name == bindparam("name"))
 )
-_live = _named.where(entities.c.live)
-_newest = _named.order_by(entities.c.created_at.desc(), entities.c.id.desc()).limit(1)
+_live = Prepared(_named.where(entities.c.live))
+_newest = Prepared(_named.order_by(entities.c.created_at.desc(), entities.c.id.desc()).limit(1))
 
 
 class SqlTx:
@@ -74,7 +75,8 @@ class SqlTx:
     def find(self, kind: str, project: str, name: str, *, live: bool = True) -> str | None:
         """The id of the live entity of that name, or of the newest."""
         wanted = {"kind": kind, "project": project, "name": name}
-        return self._connection.execute(_live if live else _newest, wanted).scalar()
+        found: str | None = (_live if live else _newest).run(self._connection, wanted).scalar()
+        return found
 
     def holds(self, task: Claimed, worker: str) -> bool:
         """Whether the worker still leases the task under this epoch."""
