@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
 from providers.local import LocalServers
-from tests.acceptance.catalogues import Opened
+from tests.acceptance.catalogues import Opened, postgres
 from tests.acceptance.service import Service
 
 Start = Callable[..., Service]
+MakeDatabase = Callable[[], str]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,6 +48,21 @@ def make_service(tmp_path: Path, opened: tuple[Opened, ...]) -> Iterator[Start]:
         service.close()
 
 
+@pytest.fixture
+def make_database(opened: tuple[Opened, ...]) -> Iterator[MakeDatabase]:
+    """Makes empty databases for the twin's own state; gives their URLs."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(
+            fresh_database(next(each for each in opened if each[0].provider == "postgres"))
+        )
+
+
+@pytest.fixture
+def database(make_database: MakeDatabase) -> str:
+    """The URL of an empty database for the twin's own state."""
+    return make_database()
+
+
 def write_targets(path: Path, opened: tuple[Opened, ...], processes: Path) -> Path:
     """A file of targets for TWIN_TARGETS_FILE: these servers, and processes below a directory."""
     entries = [
@@ -55,3 +73,15 @@ def write_targets(path: Path, opened: tuple[Opened, ...], processes: Path) -> Pa
         YAML(typ="safe").dump({"targets": entries}, file)
     path.chmod(0o600)
     return path
+
+
+@contextmanager
+def fresh_database(server: Opened) -> Iterator[str]:
+    """An empty database on a server, with the target's role as its owner; its URL."""
+    name = f"state_{uuid.uuid4().hex[:8]}"
+    config = server[0].config
+    with postgres(server) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"'.encode())
+    yield f"postgresql://{config['user']}:{server[1]['password']}@{config['host']}:{config['port']}/{name}"
+    with postgres(server) as connection:
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())

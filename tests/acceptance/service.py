@@ -34,7 +34,7 @@ class Service:
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environments: list[str] = []
-        self._settings = {f"TWIN_{name.upper()}": str(value) for name, value in settings.items()}
+        self._settings = _variables(settings)
         self._processes: list[subprocess.Popen[bytes]] = []
         self._client: httpx.Client | None = None
 
@@ -52,11 +52,12 @@ class Service:
         others = {name: value for name, value in os.environ.items() if not name.startswith("TWIN_")}
         return others | mine | {"TWIN_LOG_FORMAT": "json"} | self._settings
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """A process of the twin, such as `worker`."""
+    def start(self, *arguments: str, **settings: object) -> subprocess.Popen[bytes]:
+        """A process of the twin, such as `worker`; `settings` are its own."""
+        environ = self.environ | _variables(settings)
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                [*TWIN, *arguments], env=self.environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [*TWIN, *arguments], env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         self._processes.append(process)
         return process
@@ -220,6 +221,10 @@ class Service:
         )
         assert done.returncode == 0, (arguments, done.returncode, done.stdout, done.stderr)
         return done.stdout
+
+
+def _variables(settings: dict[str, object]) -> dict[str, str]:
+    return {f"TWIN_{name.upper()}": str(value) for name, value in settings.items()}
 
 
 def _body(answer: httpx.Response) -> Any:

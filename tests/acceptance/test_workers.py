@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -23,18 +22,6 @@ from tests.waiting import eventually
 Workers = dict[int, Popen[bytes]]
 Caught = Callable[[], bool]
 Hold = Callable[[str], AbstractContextManager[Caught]]
-
-
-@pytest.fixture
-def database(opened: tuple[Opened, ...]) -> Iterator[str]:
-    """The URL of an empty database for the twin's own state."""
-    server = _of(opened, "postgres")
-    name = f"state_{uuid.uuid4().hex[:8]}"
-    config = server[0].config
-    with postgres(server) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"'.encode())
-        yield f"postgresql://{config['user']}:{server[1]['password']}@{config['host']}:{config['port']}/{name}"
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
 
 
 @pytest.fixture
