@@ -258,3 +258,20 @@ async def test_a_file_may_be_used_inline(path: Path, clock: StoppedClock) -> Non
 def test_a_url_of_another_form_is_invalid(url: str) -> None:
     with pytest.raises(Invalid):
         open_store(url, deciders={}, clock=StoppedClock())
+
+
+async def test_a_cursor_of_after_the_copy_is_refused_by_what_was_restored_from_it(
+    store: SqlStore, tmp_path: Path, clock: StoppedClock
+) -> None:
+    (early,) = await send(store, "c1", Open("shop", "one"))
+    copy = tmp_path / "copy.db"
+    await store.copy(copy)
+    (late,) = await send(store, "c1", Add(1))
+    restored = open_store(f"sqlite:///{copy}", deciders=DECIDERS, clock=clock)
+    (other,) = await send(restored, "c2", Open("shop", "two"))  # stands where the late one stood
+    assert (await restored.events(EventFilter(), after=early.events[0].cursor)).items == other.events
+    for wanted in (EventFilter(), EventFilter(entity="c1")):
+        with pytest.raises(Invalid, match="no event here") as refused:
+            await restored.events(wanted, after=late.events[0].cursor)
+        assert refused.value.field == "after"
+    await restored.close()

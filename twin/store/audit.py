@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 
 from twin.domain.decider import fold
+from twin.domain.errors import Invalid
 from twin.domain.identity import Actor
 from twin.ports.store import EventFilter, Finding, Page, Recorded, Verification
 from twin.store import chain
@@ -31,6 +32,7 @@ from twin.store.tables import entities, events
 from twin.store.transact import Deciders
 
 _e = events.c
+_position = select(_e.xid, _e.entity, _e.seq).where(_e.id == bindparam("id"))
 _ACTOR_KINDS = ("person", "token", "pull_request", "timer", "twin", "operator")
 
 
@@ -44,7 +46,7 @@ def page(
     settled: ColumnElement[bool] | None,
 ) -> Page:
     """One page of what the filter wants, `since` included and `until` not."""
-    start = None if after is None else from_cursor(after, EventPosition)
+    start = None if after is None else _known(connection, from_cursor(after, EventPosition))
     query = select(events).where(*_conditions(wanted)).limit(limit)
     if wanted.entity is not None and (start is None or start.entity == wanted.entity):
         # The entity's row is locked until its events are committed, so its own stream has no gaps to wait for.
@@ -59,6 +61,19 @@ def page(
             query = query.where(_behind(start))
     items = tuple(_recorded(row, deciders) for row in connection.execute(query))
     return Page(items=items, next=items[-1].cursor if items else None)
+
+
+def _known(connection: Connection, position: EventPosition) -> EventPosition:
+    """Every cursor is an event's. After a restore it may be one that the copy does not have, or not in that place: what
+    has been written since would be skipped without a word."""
+    row = connection.execute(_position, {"id": position.id}).one_or_none()
+    if row is None or tuple(row) != (position.xid, position.entity, position.seq):
+        raise Invalid(
+            "This cursor is of no event here: the database was restored from a copy since, or it is another one.",
+            field="after",
+            mend="Leave it out to begin at the start; `since` with the time of your last event makes that short.",
+        )
+    return position
 
 
 def _behind(start: EventPosition) -> ColumnElement[bool]:
