@@ -72,6 +72,23 @@ def test_exceptions_are_text_without_secrets(logs):
     assert len(logs()) == 2
 
 
+class Full(io.StringIO):
+    """A disk without room."""
+
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_stops_nobody_who_logs(logs):
+    configure("json", stream=Full())
+    structlog.get_logger().error("cannot be written")
+
+
+def test_a_name_that_is_no_unicode_is_logged(logs):
+    structlog.get_logger("x").info("odd", file="caf\udce9")
+    assert logs()[0]["file"] == "caf\udce9"
+
+
 def test_warnings_are_logged(logs):
     with warnings.catch_warnings():
         warnings.simplefilter("always")
