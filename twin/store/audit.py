@@ -16,6 +16,7 @@ from sqlalchemy import (
     Text,
     bindparam,
     cast,
+    column,
     literal,
     select,
     tuple_,
@@ -26,14 +27,19 @@ from twin.domain.errors import Invalid
 from twin.domain.identity import Actor
 from twin.ports.store import EventFilter, Finding, Page, Recorded, Verification
 from twin.store import chain
+from twin.store.audit_index import ENTITY, indexed, to_walk
+from twin.store.audit_span import EVERYTHING, Place, Span, span
 from twin.store.cursors import EventPosition, from_cursor, to_cursor
-from twin.store.moments import from_micros, to_micros
+from twin.store.moments import from_micros, optional_micros, to_micros
 from twin.store.tables import entities, events
 from twin.store.transact import Deciders
 
 _e = events.c
 _position = select(_e.xid, _e.entity, _e.seq).where(_e.id == bindparam("id"))
 _ACTOR_KINDS = ("person", "token", "pull_request", "timer", "twin", "operator")
+# Not bound to the table, whose name gets an addition on SQLite.
+_c = {each.name: column(each.name, each.type) for each in _e}
+_page = select(*_c.values())
 
 
 def page(
@@ -47,20 +53,71 @@ def page(
 ) -> Page:
     """One page of what the filter wants, `since` included and `until` not."""
     start = None if after is None else _known(connection, from_cursor(after, EventPosition))
-    query = select(events).where(*_conditions(wanted)).limit(limit)
+    within = span(connection, optional_micros(wanted.since), optional_micros(wanted.until))
+    if within is None:
+        return Page(items=())
+    query = _page.where(*_conditions(wanted)).limit(limit)
     if wanted.entity is not None and (start is None or start.entity == wanted.entity):
         # The entity's row is locked until its events are committed, so its own stream has no gaps to wait for.
-        query = query.order_by(_e.seq)
+        query = query.order_by(_c["seq"])
         if start is not None:
-            query = query.where(_e.seq > start.seq)
+            query = query.where(_c["seq"] > start.seq)
     else:
-        query = query.order_by(_e.xid, _e.id)
+        query = query.order_by(_c["xid"], _c["id"])
         if settled is not None:
             query = query.where(settled)
         if start is not None:
-            query = query.where(_behind(start))
+            within = within.behind(Place(start.xid, start.id))
+    query = (_on_sqlite if connection.dialect.name == "sqlite" else _on_postgres)(connection, query, wanted, within)
     items = tuple(_recorded(row, deciders) for row in connection.execute(query))
     return Page(items=items, next=items[-1].cursor if items else None)
+
+
+def _on_sqlite(connection: Connection, query: Select[Any], wanted: EventFilter, within: Span) -> Select[Any]:
+    index = to_walk(connection, dict(_equals(wanted)), within)
+    if index != ENTITY:
+        query = query.where(_c["xid"] == 0)  # as in every row: SQLite walks from and to (xid, id) only by xid
+    return query.select_from(indexed(index)).where(_c["id"] >= within.first.id, _c["id"] <= within.last.id)
+
+
+def _on_postgres(connection: Connection, query: Select[Any], wanted: EventFilter, within: Span) -> Select[Any]:
+    query = query.select_from(events)
+    if within.first != EVERYTHING.first:
+        query = query.where(_place >= _given(within.first))
+    if within.last != EVERYTHING.last:
+        query = query.where(_place <= _given(within.last))
+    return query
+
+
+_place = tuple_(_e.xid, _e.id)
+
+
+def _given(place: Place) -> ColumnElement[Any]:
+    # PostgreSQL has no cast from integers to xid8, only from text.
+    return tuple_(cast(literal(str(place.xid), Text), _e.xid.type), literal(place.id, BigInteger))
+
+
+def _equals(wanted: EventFilter) -> Iterator[tuple[str, str]]:
+    values = {
+        "project": wanted.project,
+        "tier": wanted.tier,
+        "name": wanted.environment,
+        "entity": wanted.entity,
+        "component": wanted.component,
+        "type": wanted.type,
+        "operation_id": wanted.operation,
+        "request_id": wanted.correlation,
+    }
+    for name, value in values.items():
+        if value is not None:
+            yield name, value
+    if wanted.actor is not None:
+        kind, colon, name = wanted.actor.partition(":")
+        if colon and kind in _ACTOR_KINDS:
+            yield "actor_kind", kind
+            yield "actor_name", name
+        else:
+            yield "actor_name", wanted.actor
 
 
 def _known(connection: Connection, position: EventPosition) -> EventPosition:
@@ -76,37 +133,13 @@ def _known(connection: Connection, position: EventPosition) -> EventPosition:
     return position
 
 
-def _behind(start: EventPosition) -> ColumnElement[bool]:
-    # PostgreSQL has no cast from integers to xid8, only from text.
-    xid = cast(literal(str(start.xid), Text), _e.xid.type)
-    return tuple_(_e.xid, _e.id) > tuple_(xid, literal(start.id, BigInteger))
-
-
 def _conditions(wanted: EventFilter) -> Iterator[ColumnElement[bool]]:
-    columns = {
-        _e.project: wanted.project,
-        _e.tier: wanted.tier,
-        _e.name: wanted.environment,
-        _e.entity: wanted.entity,
-        _e.component: wanted.component,
-        _e.type: wanted.type,
-        _e.operation_id: wanted.operation,
-        _e.request_id: wanted.correlation,
-    }
-    for column, value in columns.items():
-        if value is not None:
-            yield column == value
-    if wanted.actor is not None:
-        kind, colon, name = wanted.actor.partition(":")
-        if colon and kind in _ACTOR_KINDS:
-            yield _e.actor_kind == kind
-            yield _e.actor_name == name
-        else:
-            yield _e.actor_name == wanted.actor
+    for name, value in _equals(wanted):
+        yield _c[name] == value
     if wanted.since is not None:
-        yield _e.at >= to_micros(wanted.since)
+        yield _c["at"] >= to_micros(wanted.since)
     if wanted.until is not None:
-        yield _e.at < to_micros(wanted.until)
+        yield _c["at"] < to_micros(wanted.until)
 
 
 def _recorded(row: Any, deciders: Deciders) -> Recorded:
