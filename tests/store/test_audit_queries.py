@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
-from sqlalchemy import Connection, Text, cast, create_engine, event, insert, literal, select
+from sqlalchemy import Connection, Text, cast, create_engine, event, insert, literal, make_url, select
 from sqlalchemy.pool import NullPool
 
 from twin.domain.identity import Actor
@@ -40,11 +41,14 @@ def on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
 
 @pytest.fixture(scope="session")
 def on_postgres(postgres_server: str, postgres_template: str) -> Iterator[Connection]:
-    url = f"{postgres_server.rpartition('/')[0]}/{postgres_template}"
-    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"), poolclass=NullPool)
+    with psycopg.connect(postgres_server, autocommit=True) as server:
+        server.execute(f"CREATE DATABASE audit_queries TEMPLATE {postgres_template}")
+    url = make_url(postgres_server).set(drivername="postgresql+psycopg", database="audit_queries")
+    engine = create_engine(url, poolclass=NullPool)
     with engine.connect() as connection:
         yield connection
-        connection.rollback()
+    with psycopg.connect(postgres_server, autocommit=True) as server:
+        server.execute("DROP DATABASE audit_queries WITH (FORCE)")
 
 
 FEW = st.sampled_from(["a", "b"])

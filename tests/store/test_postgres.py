@@ -17,7 +17,7 @@ from twin.domain.errors import Rejected, Unavailable
 from twin.ports.store import EventFilter, IdempotentReply, Tx
 from twin.store import SqlStore, open_store
 from twin.testing.conformance.store import StoreConformance
-from twin.testing.conformance.store_setting import BY_ANNA, DECIDERS, Database, StoppedClock, log, send
+from twin.testing.conformance.store_setting import BY_ANNA, DECIDERS, FUTURE, PAST, Database, StoppedClock, log, send
 from twin.testing.counter import KIND, Add, Open, Plan, step
 
 
@@ -84,6 +84,19 @@ async def test_pages_never_skip_one_that_commits_late(store: SqlStore) -> None:
     assert [event.entity for event in await log(store, EventFilter(entity="c2"))] == ["c2"], "its own stream need not"
     await slow.commit()
     rest = await store.events(EventFilter(), after=page.next)
+    assert [event.entity for event in rest.items] == ["c1", "c2"]
+
+
+async def test_pages_of_a_time_never_skip_one_that_commits_late(store: SqlStore) -> None:
+    await send(store, "c0", Open("shop", "n0"))
+    slow = Slow(store, "c1", Open("shop", "n1"))
+    await slow.reached()
+    await send(store, "c2", Open("shop", "n2"))
+    for wanted in (EventFilter(since=PAST, until=FUTURE), EventFilter(since=PAST), EventFilter(until=FUTURE)):
+        assert [event.entity for event in await log(store, wanted)] == ["c0"]
+    page = await store.events(EventFilter(since=PAST))
+    await slow.commit()
+    rest = await store.events(EventFilter(since=PAST), after=page.next)
     assert [event.entity for event in rest.items] == ["c1", "c2"]
 
 
