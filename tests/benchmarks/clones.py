@@ -19,10 +19,12 @@ def opened(file: Path) -> Iterator[sqlite3.Connection]:
     """For writing much at once; nothing else may use the file."""
     connection = sqlite3.connect(file, isolation_level=None)
     try:
-        connection.execute("PRAGMA journal_mode = MEMORY")
+        connection.execute("PRAGMA journal_mode = OFF")
         connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("PRAGMA cache_size = -400000")
         yield connection
+        connection.execute("PRAGMA locking_mode = NORMAL")
         connection.execute("PRAGMA journal_mode = WAL")
     finally:
         connection.close()
