@@ -64,7 +64,8 @@ class People:
     async def mend(self) -> None:
         """Resolve what is blocked, some hours later."""
         while True:
-            hours = 0.1 if self._fate.calm else self._fate.random.expovariate(1 / 4.0)
+            # Bounded, for who waits when the calm begins must not outwait it.
+            hours = 0.1 if self._fate.calm else min(self._fate.random.expovariate(1 / 4.0), 12.0)
             await asyncio.sleep(hours * 3600.0)
             await self.resolve()
 
