@@ -16,6 +16,7 @@ from twin.domain.errors import Unavailable
 from twin.store.sqlite import InlineDriver
 from twin.store.transact import Transaction
 from twin.testing.simulator.journal import Journal
+from twin.testing.simulator.locks import Locks
 from twin.testing.simulator.setting import Fate
 from twin.testing.simulator.virtual_loop import SimulatedClock
 
@@ -53,6 +54,7 @@ class Database(InlineDriver):
         self.commits = 0
         self._fate = fate
         self._journal = journal
+        self._locks = Locks(journal)
         self._ring = _Ring()
         self._bell = self._ring  # type: ignore[assignment]
 
@@ -68,12 +70,16 @@ class Database(InlineDriver):
             self._fail_amid()
         unseen = self._fate.strikes("unseen", 0.01)
         self._ring.rang = False
+        self._locks.begin()
+        self._raw.set_trace_callback(self._locks.heard)
         try:
             result = super().write_from_thread(fn)
         finally:
+            self._raw.set_trace_callback(None)
             self._raw.set_progress_handler(None, 0)
             self._raw.set_authorizer(None)
         self.commits += 1
+        self._locks.end()
         if self.witness is not None:
             self.witness(self._raw, rang=self._ring.rang)
         if self._ring.rang:
@@ -134,6 +140,8 @@ class ProcessDriver:
         await self._passage("a read")
         self._database.check()
         return await self._database.read(fn)
+
+    look = read
 
     async def wait_for_work(self, timeout: float) -> None:
         """Nobody waits here: the scheduler wakes workers."""
