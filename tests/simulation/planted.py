@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 from msgspec import Struct
@@ -20,6 +22,8 @@ from tests.simulation.command import PROJECT, simulator
 SIZE = ("--environments", "6", "--days", "2", "--pace", "0.3", "--jobs", "1", "--as-it-is")
 BOUND = 40
 """So many seeds at most may be needed when the remembered one finds a bug no more, since all else has changed."""
+
+_BROKEN = re.compile(r"seed (\d+):.*BROKEN: ([^:]+):")
 
 
 class Edit(Struct, frozen=True):
@@ -39,26 +43,50 @@ class Bug(Struct, frozen=True):
     faults: str = "all"
 
 
+class Catch(Struct, frozen=True):
+    """The seed that found a bug, and the rule that it breaks."""
+
+    seed: int
+    rule: str
+
+
 def plant(bug: Bug, tree: Path) -> None:
-    """Copy the sources to `tree` with the bug in them."""
-    bare = shutil.ignore_patterns("__pycache__")
+    """Copy the sources to `tree` with the bug in them, compiled as far as they are."""
     for part in ("twin", "alembic"):
-        shutil.copytree(PROJECT / part, tree / part, ignore=bare)
+        shutil.copytree(PROJECT / part, tree / part)
     for edit in bug.edits:
         path = tree / edit.file
         text = path.read_text()
         assert text.count(edit.old) == 1, f"{bug.name}: {edit.file} has changed; plant it anew at its new place"
         path.write_text(text.replace(edit.old, edit.new))
+        for stale in path.parent.glob(f"__pycache__/{path.stem}.*"):
+            stale.unlink()
 
 
-def found(bug: Bug, seeds: Sequence[int]) -> tuple[int, str] | None:
-    """The first of the seeds that finds the bug, and the rule that it breaks."""
+def found(bug: Bug, seeds: Sequence[int]) -> Catch | None:
+    """What the first of the seeds that finds the bug has found."""
     with tempfile.TemporaryDirectory(prefix="planted-") as folder:
         plant(bug, Path(folder))
-        done = simulator("--seeds", f"{seeds[0]}..{seeds[-1]}", "--faults", bug.faults, *SIZE, tree=Path(folder))
-    broken = re.search(r"seed (\d+):.*BROKEN: ([^:]+):", done.stdout)
+        done = _lives(bug.faults, seeds, Path(folder))
+    broken = _BROKEN.search(done.stdout)
     assert broken or done.returncode == 0, f"{bug.name}: {done.stdout[-500:]} {done.stderr[-1500:]}"
-    return (int(broken[1]), broken[2]) if broken else None
+    return Catch(int(broken[1]), broken[2]) if broken else None
+
+
+def hunt(bug: Bug) -> Catch | None:
+    """First with the seed that is remembered, then with many."""
+    return found(bug, [bug.seed]) or found(bug, range(1, BOUND + 1))
+
+
+@cache
+def without(faults: str, seed: int) -> str:
+    """What is broken in the same life without any bug; empty if all holds."""
+    done = _lives(faults, [seed], PROJECT)
+    return "" if done.returncode == 0 else done.stdout[-3000:] + done.stderr[-1500:]
+
+
+def _lives(faults: str, seeds: Sequence[int], tree: Path) -> subprocess.CompletedProcess[str]:
+    return simulator("--seeds", f"{seeds[0]}..{seeds[-1]}", "--faults", faults, *SIZE, tree=tree)
 
 
 def _one(name: str, seed: int, file: str, old: str, new: str, faults: str = "all") -> Bug:
@@ -72,7 +100,7 @@ _REFUSED = """    if running is None or running.epoch != given.epoch:
 BUGS = (
     _one(
         "epoch not compared",
-        9,
+        11,
         "twin/domain/outcomes.py",
         _REFUSED,
         _REFUSED.replace("running is None or running.epoch != given.epoch", "running is None"),
@@ -134,7 +162,7 @@ BUGS = (
     _one(
         "adoption of an old incarnation", 28, "twin/domain/desire.py", " and not instance.removing:", ":", "slow,quota"
     ),
-    _one("certificate without settle time", 1, "twin/domain/planner.py", "not_before=settled,", "not_before=None,"),
+    _one("certificate without settle time", 4, "twin/domain/planner.py", "not_before=settled,", "not_before=None,"),
     _one(
         "certificate without inventory",
         1,
@@ -192,7 +220,7 @@ _under_epoch = _under_epoch""",
     ),
     Bug(
         "stale failure suppresses a new digest",
-        1,
+        2,
         (
             Edit(
                 "twin/domain/forgetting.py",
@@ -209,7 +237,7 @@ _under_epoch = _under_epoch""",
     ),
     Bug(
         "secrets minted for the call, kept after it",
-        2,
+        6,
         (
             Edit(
                 "twin/engine/execute.py",
@@ -235,7 +263,7 @@ _under_epoch = _under_epoch""",
     ),
     _one(
         "late result accepted after destroy",
-        13,
+        11,
         "twin/domain/outcomes.py",
         _REFUSED,
         """    if running is None or running.epoch != given.epoch:
@@ -275,13 +303,21 @@ _under_epoch = _under_epoch""",
         'return ""',
         "lost_reply,rate_limit,quota",
     ),
-    _one("resume forgets to start", 1, "twin/domain/planner.py", "    if instance.suspended:\n", "    if False:\n"),
+    _one(
+        "lock order: a task's row before its twin's",
+        1,
+        "twin/store/tx.py",
+        """        self._lock(task.entity_kind, task.entity)
+        return tasks.release(""",
+        "        return tasks.release(",
+    ),
+    _one("resume forgets to start", 3, "twin/domain/planner.py", "    if instance.suspended:\n", "    if False:\n"),
 )
 
 
 def _search(bug: Bug) -> str:
     best = found(bug, range(1, BOUND + 1))
-    return f"{bug.name}: " + (f"seed {best[0]}: {best[1]}" if best else "NOT FOUND")
+    return f"{bug.name}: " + (f"seed {best.seed}: {best.rule}" if best else "NOT FOUND")
 
 
 if __name__ == "__main__":

@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import re
+import resource
+from collections.abc import Callable
 
 from tests.simulation.command import simulator
 
 DENSE = ("--environments", "6", "--days", "3", "--pace", "0.4")
-WIDE = ("--environments", "50", "--days", "100", "--pace", "20")
+WIDE = ("--environments", "50", "--days", "250", "--pace", "7")
 
 
-def test_long_lives_of_many_that_sleep_most_of_the_time_keep_every_rule() -> None:
-    done = simulator("--seeds", "1..2", *WIDE)
+def test_busy_lives_under_all_faults_keep_every_rule(measured: Callable[[str], None]) -> None:
+    done = simulator("--seeds", "1..30", *DENSE)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    print(done.stdout.splitlines()[-1])  # noqa: T201 - the rate, for the report of CI
+    measured(done.stdout.splitlines()[-1])
+
+
+def test_two_thousand_days_of_fifty_that_sleep_most_of_the_time_keep_every_rule(
+    measured: Callable[[str], None],
+) -> None:
+    """In at most three minutes of two processors; what else the machine does meanwhile is not counted."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = simulator("--seeds", "1..8", *WIDE)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert done.stdout.count("holds") == 8
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    measured(f"{done.stdout.splitlines()[-1]}; {spent:.0f} s of processors")
+    assert spent <= 2 * 180.0
 
 
 def test_a_seed_is_the_same_life_every_time() -> None:
