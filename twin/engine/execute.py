@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from msgspec.structs import replace
@@ -33,7 +33,7 @@ from twin.domain.twin import ENVIRONMENT
 from twin.engine.attempts import Attempt, Values, open_secrets, opened
 from twin.engine.calls import call, stopped
 from twin.engine.placing import configured
-from twin.ports.changes import Changes
+from twin.ports.changes import Changes, Watch
 from twin.ports.clock import Clock
 from twin.ports.store import Claimed, Tx, WorkerStore
 from twin.ports.targets import OpenTargets
@@ -193,33 +193,39 @@ class Executor:
 
     async def _call(self, attempt: Attempt) -> tuple[Result, Values]:
         """The call, ended early when the step is not wanted any more or the worker drains."""
-        work = asyncio.create_task(
-            call(attempt, self._targets, self._read_bundle, self._clock.now()), name=str(attempt.key)
-        )
-        watch = asyncio.create_task(self._unwanted(attempt))
-        try:
-            await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                return await _ended(work, "cancelled")
-            return work.result()
-        except asyncio.CancelledError:
-            return await _ended(work, "the worker drains")
-        finally:
-            watch.cancel()
-            await asyncio.gather(watch, return_exceptions=True)
-
-    async def _unwanted(self, attempt: Attempt) -> None:
-        """Returns once the attempt is cancelled or another has taken its place."""
         with self._changes.watch(attempt.task.entity) as watch:
-            while True:
-                await watch.changed(_WATCH)
-                try:
-                    row = await self._store.entity(attempt.task.entity_kind, attempt.task.entity)
-                except Unavailable:
-                    continue
-                running = row.state.running.get(attempt.task.key) if row is not None else None
-                if running is None or running.epoch != attempt.running.epoch or running.cancelled:
-                    return
+            work = asyncio.create_task(
+                call(attempt, self._targets, self._read_bundle, self._clock.now()), name=str(attempt.key)
+            )
+            try:
+                await asyncio.sleep(0)
+                if not work.done():  # it waits for somebody outside: we look meanwhile whether it is still wanted
+                    await self._done_or_unwanted(work, attempt, watch)
+                if not work.done():
+                    return await _ended(work, "cancelled")
+                return work.result()
+            except asyncio.CancelledError:
+                return await _ended(work, "the worker drains")
+
+    async def _done_or_unwanted(self, work: asyncio.Task[Any], attempt: Attempt, watch: Watch) -> None:
+        unwanted = asyncio.create_task(self._unwanted(attempt, watch))
+        try:
+            await asyncio.wait({work, unwanted}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            unwanted.cancel()
+            await asyncio.gather(unwanted, return_exceptions=True)
+
+    async def _unwanted(self, attempt: Attempt, watch: Watch) -> None:
+        """Returns once the attempt is cancelled or another has taken its place."""
+        while True:
+            await watch.changed(_WATCH)
+            try:
+                row = await self._store.entity(attempt.task.entity_kind, attempt.task.entity)
+            except Unavailable:
+                continue
+            running = row.state.running.get(attempt.task.key) if row is not None else None
+            if running is None or running.epoch != attempt.running.epoch or running.cancelled:
+                return
 
     async def _read_bundle(self, digest: str) -> bytes:
         content = await self._store.transact(lambda tx: tx.bundle(digest))
@@ -251,7 +257,8 @@ class Executor:
         done = tx.transition(kind, entity, given, Cause(TWIN))
         if not same and any(isinstance(each.event, StepSucceeded) for each in done.events):
             self._keep_secrets(tx, attempt, secrets, version)
-        return self.begin(tx, entity)
+        next_ones = any(spec.kind == "step" and spec.due is not None for spec in done.tasks)
+        return self.begin(tx, entity) if next_ones else ()
 
     def _keep_secrets(self, tx: Tx, attempt: Attempt, secrets: Values, version: int) -> None:
         entity, key = attempt.task.entity, attempt.key

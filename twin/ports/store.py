@@ -242,9 +242,11 @@ class EntityRow(Struct, frozen=True, kw_only=True):
 
 
 class OperationRow(Struct, frozen=True, kw_only=True):
-    """An operation, running (`outcome` None) or ended. `body` is the `Operation`, `end` the `OperationEnded`."""
+    """An operation, running (`outcome` None) or ended. `body` is the `Operation`, `end` the `OperationEnded`, `project`
+    that of its entity."""
 
     entity: str
+    project: str
     body: Any
     outcome: str | None
     end: Any

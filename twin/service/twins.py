@@ -200,13 +200,14 @@ class Twins:
 
     async def _operation_row(self, operation_id: str, by: Principal) -> OperationRow:
         row = await self._stored_operation(operation_id)
-        await self._row(row.entity, by, "viewer")
+        if not by.may("viewer", row.project):
+            raise _no_operation(operation_id)
         return row
 
     async def _stored_operation(self, operation_id: str) -> OperationRow:
         row = await self._store.operation(operation_id)
         if row is None:
-            raise NotFound(f"there is no operation {operation_id!r}", field="operation")
+            raise _no_operation(operation_id)
         return row
 
     def _transition(self, tx: Tx, entity: str, signal: Signal, request: Request, body: str) -> _Outcome:
@@ -288,6 +289,10 @@ class Twins:
         )
 
 
+def _no_operation(operation_id: str) -> NotFound:
+    return NotFound(f"there is no operation {operation_id!r}", field="operation")
+
+
 def _told(done: Transition) -> Accepted:
     """What the caller learns of the transition that accepted the signal: all of it is known before it is read again."""
     operation = next(r.event.operation for r in done.events if isinstance(r.event, OperationAccepted))
@@ -295,6 +300,7 @@ def _told(done: Transition) -> Accepted:
     end = None if ended is None else ended.event
     row = OperationRow(
         entity=done.entity,
+        project=done.after.project,
         body=operation,
         outcome=None if end is None else end.outcome,
         end=end,

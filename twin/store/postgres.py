@@ -152,6 +152,10 @@ class PostgresDriver:
         """Run in a thread."""
         return await in_thread(self._threads, self._read, fn)
 
+    async def look(self, fn: Callable[[Connection], T]) -> T:
+        """As `read`: an answer of the server takes its time."""
+        return await self.read(fn)
+
     def _read(self, fn: Callable[[Connection], T]) -> T:
         for attempt in range(1, _ATTEMPTS + 1):
             try:

@@ -70,7 +70,7 @@ class _Rows:
 
 
 class Prepared:
-    """A statement whose text never changes, so that it has no IN with a list. An INSERT without VALUES always gets the same names."""
+    """A statement whose text never changes: it has no IN with a list, and an INSERT always gets the same names."""
 
     __slots__ = ("_clause", "_compiled")
 

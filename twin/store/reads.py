@@ -23,10 +23,10 @@ _by_name = Prepared(
     .order_by(_n.live.desc(), _n.created_at.desc(), _n.id.desc())
     .limit(1)
 )
-_operation = Prepared(select(operations).where(operations.c.id == bindparam("id")))
+_with_project = select(operations, _n.project).join(entities, _n.id == operations.c.entity)
+_operation = Prepared(_with_project.where(operations.c.id == bindparam("id")))
 _of_entity = Prepared(
-    select(operations)
-    .where((operations.c.entity == bindparam("entity")) & (operations.c.seq < bindparam("before")))
+    _with_project.where((operations.c.entity == bindparam("entity")) & (operations.c.seq < bindparam("before")))
     .order_by(operations.c.seq.desc())
     .limit(bindparam("most"))
 )
@@ -111,6 +111,7 @@ def operation_page(connection: Connection, entity_id: str, *, limit: int, after:
 def _operation_row(row: Any) -> OperationRow:
     return OperationRow(
         entity=row.entity,
+        project=row.project,
         body=_body.decode(row.body),
         outcome=row.outcome,
         end=None if row.end is None else _end.decode(row.end),

@@ -53,11 +53,11 @@ class SqlStore:
 
     async def entity(self, kind: str, entity: str) -> EntityRow | None:
         """One entity by id."""
-        return await self._driver.read(lambda c: reads.entity(c, self._deciders, kind, entity))
+        return await self._driver.look(lambda c: reads.entity(c, self._deciders, kind, entity))
 
     async def named(self, kind: str, project: str, name: str) -> EntityRow | None:
         """The live entity of that name, or else the newest that had it."""
-        return await self._driver.read(lambda c: reads.named(c, self._deciders, kind, project, name))
+        return await self._driver.look(lambda c: reads.named(c, self._deciders, kind, project, name))
 
     async def entities(
         self,
@@ -89,7 +89,7 @@ class SqlStore:
 
     async def operation(self, operation_id: str) -> OperationRow | None:
         """One operation by id."""
-        return await self._driver.read(lambda c: reads.operation(c, operation_id))
+        return await self._driver.look(lambda c: reads.operation(c, operation_id))
 
     async def operations(self, entity: str, *, limit: int = 50, after: str | None = None) -> Page:
         """OperationRows of an entity, newest first."""
@@ -115,7 +115,7 @@ class SqlStore:
 
     async def token(self, hash: str) -> StoredToken | None:  # noqa: A002 - named so in the port
         """The token with that hash, unless expired."""
-        return await self._driver.read(lambda c: access.token(c, hash, self._driver.now(c)))
+        return await self._driver.look(lambda c: access.token(c, hash, self._driver.now(c)))
 
     async def tokens(self) -> tuple[StoredToken, ...]:
         """All tokens by name, also those that have expired."""
@@ -129,11 +129,11 @@ class SqlStore:
 
     async def targets(self) -> tuple[Target, ...]:
         """All targets, by name."""
-        return await self._driver.read(library.all_targets)
+        return await self._driver.look(library.all_targets)
 
     async def target(self, name: str) -> tuple[Target | None, dict[str, tuple[int, bytes]]]:
         """A target as it is now, with the ciphertexts of its credentials."""
-        return await self._driver.read(
+        return await self._driver.look(
             lambda c: (library.one_target(c, name), ciphertexts.of_component(c, PLATFORM_ID, name, None))
         )
 
@@ -172,7 +172,7 @@ class SqlStore:
 
     async def loners_due(self) -> bool:
         """Whether a step is due that must run alone."""
-        return await self._driver.read(lambda c: tasks.loners_due(c, self._driver.now(c)))
+        return await self._driver.look(lambda c: tasks.loners_due(c, self._driver.now(c)))
 
     async def put_off(self, task: Claimed, seconds: float) -> None:
         """End the task's lease and offer it again only after so many seconds."""
@@ -180,24 +180,24 @@ class SqlStore:
 
     async def queues(self) -> Sequence[str]:
         """Queues that have a due step."""
-        return await self._driver.read(lambda c: tasks.queues(c, self._driver.now(c)))
+        return await self._driver.look(lambda c: tasks.queues(c, self._driver.now(c)))
 
     async def next_due(self) -> datetime | None:
         """When the next unleased task is due."""
-        return optional_moment(await self._driver.read(tasks.next_due))
+        return optional_moment(await self._driver.look(tasks.next_due))
 
     async def due_in(self) -> float | None:
         """Seconds until the next unleased task is due, by the database's clock."""
 
-        def look(connection: Connection) -> float | None:
+        def until(connection: Connection) -> float | None:
             due = tasks.next_due(connection)
             return None if due is None else (due - self._driver.now(connection)) / 1_000_000
 
-        return await self._driver.read(look)
+        return await self._driver.look(until)
 
     async def due_timers(self, limit: int) -> Sequence[Claimed]:
         """Due timers and resolved blocks."""
-        return await self._driver.read(lambda c: tasks.due_timers(c, self._driver.now(c), limit))
+        return await self._driver.look(lambda c: tasks.due_timers(c, self._driver.now(c), limit))
 
     async def dead(self, lease: float) -> Sequence[tuple[str, Sequence[Claimed]]]:
         """Workers silent for `lease` seconds, with what they hold."""

@@ -102,6 +102,12 @@ class SqliteDriver:
         """Run in a snapshot, in a thread."""
         return await in_thread(self._readers, self._read, fn)
 
+    async def look(self, fn: Callable[[Connection], T]) -> T:
+        """Run in a snapshot, at once: readers of a WAL wait for nobody."""
+        if self._lock < 0:
+            raise Unavailable("The database is closed.")
+        return self._read(fn)
+
     def _read(self, fn: Callable[[Connection], T]) -> T:
         connection, raw = self._of_this_thread()
         try:
@@ -205,6 +211,8 @@ class InlineDriver:
     async def read(self, fn: Callable[[Connection], T]) -> T:
         """Run at once: no transaction is ever open between two calls."""
         return fn(self._connection)
+
+    look = read
 
     async def copy(self, to: Path) -> None:
         """Run at once, also from memory."""

@@ -78,6 +78,11 @@ class Driver(Protocol):
         """Run in a read-only snapshot."""
         ...
 
+    async def look(self, fn: Callable[[Connection], T]) -> T:
+        """As `read`, for a row or two that an index names: where that takes less time than waking a thread, it is
+        done at once."""
+        ...
+
     async def copy(self, to: Path) -> None:
         """Write all that is committed, as of one moment, to a file that is absent or empty; reading and writing go on.
         Raises `Rejected` with the command that does it, where the database has means of its own."""

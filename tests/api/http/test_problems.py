@@ -193,7 +193,7 @@ async def test_the_request_id_is_in_answer_log_and_history_and_the_token_in_none
     assert events, "each event of the request carries its id"
     assert all(event["request_id"] == "r-7" for event in events)
     assert '"request_id":"r-7"' in logged.getvalue()
-    assert '"status": 202' in logged.getvalue()
+    assert '"status":202' in logged.getvalue()
     assert token("root") not in logged.getvalue()
 
 
