@@ -211,6 +211,19 @@ async def test_a_dump_restored_into_another_server_is_fitted_to_its_transactions
     await fitted.close()
 
 
+async def test_who_is_dead_is_found_dead_though_the_clock_was_set_back(store: SqlStore, database: Database) -> None:
+    await send(store, "c1", Open("shop", "one"), Plan((step("db"),)))
+    for worker in ("w1", "w2"):
+        await store.register(worker, "host", 1)
+    (task,) = await store.claim("w1", {"local": 1}, 1)
+    database("UPDATE workers SET beat_at = beat_at + 3600000000")
+    store.heartbeat("w2")
+    assert await store.dead(30) == [], "whose heart beat in the future has beaten now"
+    database("UPDATE workers SET beat_at = beat_at - 60000000")
+    store.heartbeat("w2")
+    assert [(worker, list(held)) for worker, held in await store.dead(30)] == [("w1", [task])]
+
+
 async def test_a_server_that_is_not_there_is_unavailable() -> None:
     with pytest.raises(Unavailable) as refused:
         open_store("postgresql://twin:s3cret@127.0.0.1:1/twin", deciders=DECIDERS, clock=StoppedClock())

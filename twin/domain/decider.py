@@ -43,7 +43,8 @@ class Cause(Struct, frozen=True):
 class Context(Struct, frozen=True):
     """What `decide` may know besides state and input: the time, fresh ids, a random number, and who asks.
 
-    `jitter` is uniform in [0, 1). `fresh_id(prefix)` gives a new unique id.
+    `jitter` is uniform in [0, 1). `fresh_id(prefix)` gives a new unique id. `behind`: the clock was set back behind the
+    entity's last event, and `now` is that event's time; how long steps wait is then known by their task rows alone.
     """
 
     now: datetime
@@ -51,6 +52,7 @@ class Context(Struct, frozen=True):
     fresh_id: Callable[[str], str]
     jitter: float
     library: Any = None
+    behind: bool = False
 
 
 class EntityIndex(Struct, frozen=True):

@@ -38,9 +38,10 @@ def start(env: Environment, given: StartStep, context: Context) -> Iterator[happ
     """The intent, unless the step is not due any more."""
     step = plan(env).step(str(given.key))
     failure = env.failures.get(str(given.key))
-    waits = failure is not None and (failure.next_at is None or failure.next_at > context.now)
-    early = step is not None and step.not_before is not None and step.not_before > context.now
-    if step is None or waits or early or not ready(env, step) or given.epoch <= env.epoch_of(given.key):
+    early = failure is not None and failure.next_at is not None and failure.next_at > context.now
+    early = early or (step is not None and step.not_before is not None and step.not_before > context.now)
+    waits = (failure is not None and failure.next_at is None) or (early and not context.behind)
+    if step is None or waits or not ready(env, step) or given.epoch <= env.epoch_of(given.key):
         return
     wanted = env.desired.components.get(given.key.component)
     instance = env.instances.get(given.key.instance)

@@ -39,7 +39,8 @@ async def call(
 ) -> tuple[Result, dict[str, str]]:
     """Do it. Returns the result and the secrets that came back; never raises but for cancellation."""
     mask = Mask(attempt, targets)
-    seconds = max(0.001, (attempt.deadline - now).total_seconds())
+    # No longer than was given, should the clock have been set back meanwhile.
+    seconds = max(0.001, (attempt.deadline - max(now, attempt.running.started_at)).total_seconds())
     reached = False
     try:
         async with asyncio.timeout(seconds):

@@ -444,6 +444,12 @@ class Queue(Protocol):
         """Workers without a heartbeat for `lease` seconds, by the database's clock, with the tasks they hold."""
         ...
 
+    async def set_back(self, seen: datetime | None) -> tuple[datetime, Sequence[Claimed]]:
+        """The time by the database's clock. If that was set back since `seen` (None: since the last event), also a
+        timer for each entity whose steps would wait until it has come there again: firing it counts their waits from
+        now. Times that people have set, such as an expiry, stay what they are."""
+        ...
+
     async def held(self, worker: str) -> Sequence[Claimed]:
         """What a worker leases."""
         ...

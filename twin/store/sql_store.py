@@ -28,7 +28,7 @@ from twin.ports.store import (
     Verification,
 )
 from twin.store import access, audit, blocks, ciphertexts, library, reads, tasks
-from twin.store.moments import optional_moment
+from twin.store.moments import from_micros, optional_micros, optional_moment
 from twin.store.transact import Deciders, Driver
 from twin.store.tx import SqlTx
 
@@ -202,6 +202,16 @@ class SqlStore:
     async def dead(self, lease: float) -> Sequence[tuple[str, Sequence[Claimed]]]:
         """Workers silent for `lease` seconds, with what they hold."""
         return await self._driver.read(lambda c: tasks.dead(c, self._driver.now(c), lease))
+
+    async def set_back(self, seen: datetime | None) -> tuple[datetime, Sequence[Claimed]]:
+        """The time, and what waits as the clock was before it was set back."""
+        before = optional_micros(seen)
+
+        def look(connection: Connection) -> tuple[datetime, Sequence[Claimed]]:
+            now = self._driver.now(connection)
+            return from_micros(now), tasks.waiting_behind(connection, now, before)
+
+        return await self._driver.read(look)
 
     async def held(self, worker: str) -> Sequence[Claimed]:
         """What a worker leases."""

@@ -11,7 +11,7 @@ from twin.domain.decider import AT_ONCE, TaskSpec
 from twin.ports.store import Claimed
 from twin.store.moments import to_micros
 from twin.store.prepared import Prepared
-from twin.store.tables import tasks, workers
+from twin.store.tables import entities, events, tasks, workers
 from twin.store.transact import Transaction
 from twin.store.upsert import upsert
 
@@ -65,6 +65,8 @@ def align(tx: Transaction, entity: str, entity_kind: str, specs: Iterable[TaskSp
     added = []
     for spec in wanted.values():
         due = None if spec.due is None else present if spec.due == AT_ONCE else to_micros(spec.due)
+        if due is not None and spec.kind == "step" and spec.due != AT_ONCE:
+            due -= now - present  # counted from the history, which the clock has been set back behind
         row = rows.get((spec.kind, spec.key))
         if row is None:
             added.append(
@@ -83,15 +85,18 @@ def align(tx: Transaction, entity: str, entity_kind: str, specs: Iterable[TaskSp
             if due is not None:
                 tx.woken.add((entity, spec.kind, spec.key))
         elif spec.kind != "block":  # a block's row belongs to the block: resolving it may have made it due
-            _correct(tx, entity, spec, row, due, now)
+            _correct(tx, entity, spec, row, due, now, present)
     if added:
         _add.run(connection, added)
     return epoch
 
 
-def _correct(tx: Transaction, entity: str, spec: TaskSpec, row: Any, due: int | None, now: int) -> None:
-    at_once = spec.due == AT_ONCE and row.due_at is not None and row.due_at <= now
-    if row.queue == spec.queue and (at_once or row.due_at == due):
+def _correct(tx: Transaction, entity: str, spec: TaskSpec, row: Any, due: int | None, now: int, present: int) -> None:
+    waits = row.due_at is not None and due is not None
+    at_once = spec.due == AT_ONCE and waits and row.due_at <= present
+    # Its wait began earlier by the clock that was set back: it is not begun anew.
+    begun = spec.kind == "step" and present < now and waits and row.due_at <= due
+    if row.queue == spec.queue and (at_once or begun or row.due_at == due):
         return
     place = {"of_entity": entity, "of_kind": spec.kind, "of_key": spec.key, "new_queue": spec.queue}
     if due is None:
@@ -159,7 +164,7 @@ _turn_free = Prepared(text("SELECT pg_try_advisory_xact_lock(hashtextextended('t
 
 def claim_of(tx: Transaction, worker: str, entity: str, limit: int, ceilings: Mapping[str, int]) -> list[Claimed]:
     """Lease due steps of one entity. Never waits for others: it holds the entity's lock."""
-    rows = _due_of_entity.run(tx.connection, {"now": tx.now(), "entity": entity}).all()
+    rows = _due_of_entity.run(tx.connection, {"now": tx.present(), "entity": entity}).all()
     if not rows:
         return []
     left = dict(ceilings)
@@ -242,6 +247,31 @@ _due_timers = Prepared(
 )
 
 
+_newest = Prepared(select(events.c.at).order_by(events.c.id.desc()).limit(1))
+_waiting = Prepared(
+    select(tasks.c.entity_kind, tasks.c.entity)
+    .join(entities, entities.c.id == tasks.c.entity)
+    .where(_free & (tasks.c.kind == "step") & (tasks.c.due_at > bindparam("now")))
+    .where(entities.c.updated_at > bindparam("now"))
+    .order_by(tasks.c.entity)
+    .distinct()
+)
+SET_BACK = 10_000_000
+"""Microseconds by which clocks may be corrected without notice: what waits, waits so much longer."""
+
+
+def waiting_behind(connection: Connection, now: int, seen: int | None) -> list[Claimed]:
+    """If the clock was set back since `seen` (None: since the last event was written), a timer for each entity whose
+    steps wait for a time as the clock was before."""
+    if (_newest.run(connection).scalar() or 0 if seen is None else seen) - now < SET_BACK:
+        return []
+    rows = _waiting.run(connection, {"now": now})
+    return [
+        Claimed(entity_kind=row.entity_kind, entity=row.entity, kind="timer", key="clock", queue="", epoch=0, deaths=0)
+        for row in rows
+    ]
+
+
 def queues(connection: Connection, now: int) -> list[str]:
     """Queues that have a due step."""
     return [row.queue for row in _due_queues.run(connection, {"now": now})]
@@ -279,6 +309,7 @@ _beat = Prepared(
         },
     )
 )
+_pull_beats = Prepared(update(workers).where(workers.c.beat_at > bindparam("latest")).values(beat_at=bindparam("now")))
 _forget_beats = Prepared(update(workers).where(workers.c.name != bindparam("worker")).values(beat_at=0))
 _this_worker = delete(workers).where(workers.c.name == bindparam("worker"))
 _bury = Prepared(_this_worker)
@@ -301,8 +332,10 @@ def register(tx: Transaction, worker: str, host: str, pid: int, *, alone: bool) 
 
 
 def beat(tx: Transaction, worker: str) -> None:
-    """Extend a worker's lease; one that was buried too early is back again."""
+    """Extend a worker's lease; one that was buried too early is back again. Heartbeats of a time that is still to come,
+    as the clock was set back, count as of now: who is dead must be found dead all the same."""
     _beat.run(tx.connection, {"name": worker, "host": "", "pid": 0, "beat_at": tx.now()})
+    _pull_beats.run(tx.connection, {"now": tx.now(), "latest": tx.now() + SET_BACK})
 
 
 def dead(connection: Connection, now: int, lease: float) -> list[tuple[str, Sequence[Claimed]]]:

@@ -105,7 +105,12 @@ def run(
     """What `Tx.transition` promises; `before` is the locked entity. Returns it as it is now, too."""
     moment = tx.now()
     context = Context(
-        now=from_micros(moment), cause=cause, fresh_id=tx.clock.fresh_id, jitter=tx.clock.jitter(), library=library
+        now=from_micros(moment),
+        cause=cause,
+        fresh_id=tx.clock.fresh_id,
+        jitter=tx.clock.jitter(),
+        library=library,
+        behind=tx.present() < moment,
     )
     old = None if before is None else before.state
     new, happened = transition(decider, old, given, context)

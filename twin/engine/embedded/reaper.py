@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from datetime import datetime
 
 import structlog
 
@@ -26,10 +27,16 @@ class Reaper:
         self._own = own
         self._mine = mine
         self._stray: frozenset[Claimed] = frozenset()
+        self._seen: datetime | None = None
 
     async def reap(self) -> int:
-        """Free the tasks of the dead, and our own that nothing here runs. How many those were."""
+        """Free the tasks of the dead, and our own that nothing here runs. How many those were. And what waits for a
+        time that a clock set back will not reach for long, waits anew."""
         freed = await self._free_strays()
+        self._seen, waiting = await self._queue.set_back(self._seen)
+        for task in waiting:
+            log.warning("the clock was set back: waits count from now", environment=task.entity)
+            await self._executor.timer(task)
         for worker, held in await self._queue.dead(self._lease):
             if worker == self._own:
                 continue  # late ourselves: the next heartbeat will show it
