@@ -11,10 +11,7 @@ from pathlib import Path
 
 import msgspec
 import structlog
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
-from providers.local import LocalServers
 from twin.domain.decider import Cause
 from twin.domain.errors import Invalid, Unavailable
 from twin.domain.identity import TWIN
@@ -132,6 +129,8 @@ async def ensure_targets(
     if "process" in kinds:
         config = {"directory": str(settings.process_dir)}
         await targets.put(Target(name="process/local", provider="process", config=config), {}, request)
+    from providers.local import LocalServers  # clients of three kinds of servers, slow to load for whoever needs none
+
     servers = LocalServers(settings.local_dir)
     say("starting local PostgreSQL, Redis and NATS")
     try:
@@ -160,6 +159,9 @@ def read_targets(path: Path) -> list[tuple[Target, dict[str, str]]]:
 
     Raises `Invalid` naming the file, the place and the mend.
     """
+    from ruamel.yaml import YAML  # few starts read such a file
+    from ruamel.yaml.error import YAMLError
+
     try:
         plain = YAML(typ="safe").load(path.read_text())
         entries = msgspec.convert((plain or {}).get("targets", []), list[_TargetEntry])

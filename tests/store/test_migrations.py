@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Column, Connection, Index, create_engine, insert, select
 from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateIndex
@@ -120,3 +123,18 @@ def log_of(connection: Connection) -> list[Any]:
 
 def test_they_are_found_in_a_checkout() -> None:
     assert (migrations.script_location() / "env.py").is_file()
+
+
+def test_the_newest_is_told_by_the_files_names() -> None:
+    assert migrations.head() == ScriptDirectory.from_config(migrations._config()).get_current_head()
+
+
+def test_a_start_on_the_newest_version_does_not_load_alembic(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/twin.db"
+    check_upgrade(url, again=False)
+    code = (
+        "import sys, sqlalchemy; from twin.store import migrations; "
+        f"connection = sqlalchemy.create_engine({url!r}).connect(); "
+        "migrations.upgrade(connection); migrations.check(connection); sys.exit('alembic' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

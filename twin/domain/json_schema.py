@@ -5,22 +5,20 @@ Values here are as a blueprint writes them: they may hold references and escapes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import lru_cache
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-import jsonschema
 import msgspec
-from jsonschema.exceptions import SchemaError, ValidationError, best_match
-from jsonschema.validators import extend
-from referencing import Registry
 
 from twin.domain.digest import canonical
 from twin.domain.errors import Invalid, OutOfBounds
 from twin.domain.near import suggestion
 from twin.domain.references import Reference, escape, pieces
 
-DRAFT = jsonschema.Draft202012Validator
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
+
 _LONGEST_SHOWN = 80
 
 
@@ -48,13 +46,11 @@ def literal(value: Any) -> Any:
 
 def check_schema(schema: Mapping[str, Any], field: str) -> None:
     """Raise `Invalid`, naming the place under `field`, unless it is a self-contained Draft 2020-12 schema."""
-    try:
-        DRAFT.check_schema(schema, format_checker=DRAFT.FORMAT_CHECKER)
-    except SchemaError as error:
+    if (error := _validators().fault(schema)) is not None:
         path = join(field, error.absolute_path)
         raise Invalid(
             f"{path} is not JSON Schema: {error.message}", field=path, mend="Correct it: JSON Schema, Draft 2020-12."
-        ) from None
+        )
     for path, pointer in _pointers(schema, field):
         if not pointer.startswith("#") or _at(schema, pointer) is None:
             raise Invalid(
@@ -67,7 +63,7 @@ def check_schema(schema: Mapping[str, Any], field: str) -> None:
 def check(value: Any, schema: Mapping[str, Any], field: str, *, root: Mapping[str, Any] | None = None) -> None:
     """Raise `OutOfBounds` or `Invalid` for the most telling error; `root` holds the `$defs` when `schema` is a part."""
     validator = compiled(schema if root is None else {**schema, "$defs": root.get("$defs", {})})
-    if (error := best_match(validator.iter_errors(literal(value)))) is not None:
+    if (error := _validators().most_telling(validator, literal(value))) is not None:
         raise _problem(error, field)
 
 
@@ -119,29 +115,13 @@ def shown(value: Any) -> str:
 
 def compiled(schema: Mapping[str, Any]) -> Any:
     """The validator of a schema; kept, by the schema's content."""
-    return _compiled(canonical(schema))
+    return _validators().compiled(canonical(schema))
 
 
-@lru_cache(maxsize=512)
-def _compiled(schema: bytes) -> Any:
-    # An empty registry: a schema never makes the twin fetch anything.
-    return _Validator(msgspec.json.decode(schema), registry=Registry())
+def _validators() -> ModuleType:
+    from twin.domain import json_validators  # on first use: a start needs no schema, and it is slow to load
 
-
-def _lenient(keyword: str) -> Callable[..., Iterator[ValidationError]]:
-    strict = DRAFT.VALIDATORS[keyword]
-
-    def check_unless_unresolved(validator: Any, bound: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
-        if isinstance(instance, Unresolved) and (keyword != "enum" or any(isinstance(each, str) for each in bound)):
-            return
-        yield from strict(validator, bound, instance, schema) or ()
-
-    return check_unless_unresolved
-
-
-_Validator = extend(  # type: ignore[no-untyped-call]
-    DRAFT, {keyword: _lenient(keyword) for keyword in ("pattern", "minLength", "maxLength", "enum", "const", "format")}
-)
+    return json_validators
 
 
 def _problem(error: ValidationError, field: str) -> Invalid:

@@ -17,7 +17,6 @@ from twin.domain.platform import PLATFORM, PLATFORM_ID, Fact
 from twin.domain.references import references
 from twin.ports.clock import Clock
 from twin.ports.store import Store, StoredBlueprint, Tx
-from twin.service.bundles import open_bundle
 from twin.service.principals import Principal, Request
 from twin.service.views import BlueprintView
 
@@ -41,6 +40,8 @@ class Blueprints:
     async def publish(self, bundle: bytes, request: Request) -> Published:
         """Publish a packed folder. Needs operator. Raises `Invalid` for what is wrong in it, with file and line."""
         request.by.require("operator", "*")
+        from twin.service.bundles import open_bundle  # reads YAML and archives, which no start needs
+
         # Unpacking, hashing and parsing cost CPU: not on the event loop.
         opened = await asyncio.to_thread(open_bundle, bundle, most=self._max_bytes)
         blueprint = opened.blueprint

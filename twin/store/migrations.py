@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 
 import twin
 from twin.domain.errors import Unavailable
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
 _PACKAGE = Path(twin.__file__).parent
 # Any number; two processes that upgrade at once take turns on it.
 _UPGRADE_LOCK = 0x7477_696E
+_version = text("SELECT version_num FROM alembic_version")
 
 
 def script_location() -> Path:
@@ -25,6 +26,8 @@ def script_location() -> Path:
 
 
 def _config(connection: Connection | None = None) -> Config:
+    from alembic.config import Config  # slow to load, and a start on the newest version needs none of it
+
     config = Config()
     config.set_main_option("script_location", str(script_location()).replace("%", "%%"))
     config.attributes["connection"] = connection
@@ -32,13 +35,16 @@ def _config(connection: Connection | None = None) -> Config:
 
 
 def head() -> str | None:
-    """The newest version."""
-    return ScriptDirectory.from_config(_config()).get_current_head()
+    """The newest version: the files are numbered by it, and each follows the one before."""
+    return max((file.name[:4] for file in (script_location() / "versions").glob("[0-9]*.py")), default=None)
 
 
 def current(connection: Connection) -> str | None:
     """The database's version; None if it is empty."""
-    return MigrationContext.configure(connection).get_current_revision()
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.execute(_version).scalar_one_or_none()
+    return found
 
 
 def upgrade(connection: Connection) -> None:
@@ -46,8 +52,12 @@ def upgrade(connection: Connection) -> None:
     `Unavailable` if a newer version of the twin has upgraded it already."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
-    _refuse_newer(current(connection))
-    command.upgrade(_config(connection), "head")
+    found = current(connection)
+    _refuse_newer(found)
+    if found is None or found != head():
+        from alembic import command  # as in `_config`
+
+        command.upgrade(_config(connection), "head")
 
 
 def check(connection: Connection) -> None:
