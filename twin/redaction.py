@@ -53,7 +53,7 @@ def redact(value: Any, depth: int = 0) -> Any:
             return value
         case str():
             return scrub(value)
-        case Mapping():
+        case dict() | Mapping():  # most are dicts, and to ask for them first is quicker
             return {
                 str(key): HIDDEN if is_secret_name(str(key)) and each else redact(each, depth + 1)
                 for key, each in value.items()

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import sqlite3
 from collections import namedtuple
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, LargeBinary
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.base import Executable
 
-Given = Mapping[str, Any]
+Given = dict[str, Any]
 _tuple: Any = namedtuple  # mypy wants its fields as literals
 _Process = Callable[[Any], Any] | None
 
@@ -84,7 +84,7 @@ class Prepared:
             answer: Answer = connection.execute(self._clause, given or None)
             return answer
         if self._compiled is None:
-            names = given if isinstance(given, Mapping) else given[0] if given else {}
+            names = given if isinstance(given, dict) else given[0] if given else {}
             self._compiled = _Compiled(self._clause, connection.dialect, tuple(names))
         return self._compiled.run(connection.connection.driver_connection, given)
 
@@ -109,7 +109,7 @@ class _Compiled:
 
     def run(self, raw: Any, given: Given | Sequence[Given]) -> _Rows:
         try:
-            if isinstance(given, Mapping):
+            if isinstance(given, dict):
                 cursor = raw.execute(self._text, self._values(given))
             elif given:
                 cursor = raw.executemany(self._text, [self._values(each) for each in given])
@@ -134,5 +134,7 @@ class _Compiled:
 
 
 def _binding(parameter: Any, dialect: Dialect) -> _Process:
+    if isinstance(parameter.type, LargeBinary):  # its process makes a view of bytes, which SQLite takes as they are
+        return None
     process: _Process = parameter.type.dialect_impl(dialect).bind_processor(dialect)
     return process
