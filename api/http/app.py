@@ -8,6 +8,8 @@ from litestar import Litestar, Router
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
+from litestar.plugins import PluginProtocol
+from litestar.plugins.core import MsgspecDIPlugin
 
 from api.http.audit import AuditController
 from api.http.authentication import BearerAuthentication
@@ -57,6 +59,14 @@ ROUTES: list[Any] = [
 ]
 
 
+class _Application(Litestar):
+    """Without the plugins that Litestar has for whatever is installed: Pydantic's alone load as long as all of ours."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        return [*plugins, MsgspecDIPlugin()]
+
+
 def create_app(services: Services, stopping: Stopping | None = None) -> Litestar:
     """The application over these use cases. It opens and closes nothing: that is its caller's.
 
@@ -70,7 +80,7 @@ def create_app(services: Services, stopping: Stopping | None = None) -> Litestar
     async def stop() -> None:
         stopping.stop()
 
-    app = Litestar(
+    app = _Application(
         route_handlers=[*ROUTES, bundles],
         dependencies={
             "services": Provide(lambda: services, sync_to_thread=False),
