@@ -42,6 +42,7 @@ from twin.testing.simulator.worlds import TOO_MANY, Worlds
 _NEW = "SELECT id, entity, seq, at, type, prev_hash, hash, body FROM events WHERE id > ? ORDER BY id"
 _SET_BACK = 61_000_000
 """Microseconds by which clocks are set back at most."""
+_DUES = "SELECT entity, kind, key, due_at FROM tasks"
 _ROWS = "SELECT kind, key, queue, due_at, lease_owner FROM tasks WHERE entity = ?"
 _SNAPSHOT = "SELECT snapshot, seq, head, live FROM entities WHERE id = ?"
 _HELD_BY_NOBODY = "SELECT entity, key FROM tasks WHERE kind = 'step' AND due_at IS NULL AND lease_owner IS NULL LIMIT 1"
@@ -138,6 +139,10 @@ class Oracle:
                 self._fact(raw, msgspec.json.decode(chain.unseal(body).event, type=Fact))
         for entity in touched:
             self._compare(raw, entity, rang=rang)
+        if rang and not touched:  # no event: a wait that was counted anew, for the clock was set back, or a lease ended
+            for entity, kind, key, due in raw.execute(_DUES):
+                if entity in self.lives:
+                    self.lives[entity].due[kind, key] = due
         stray = raw.execute(_HELD_BY_NOBODY).fetchone()
         self._journal.must(stray is None, "a running step is leased by nobody", str(stray), stray and stray[0])
 
