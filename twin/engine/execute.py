@@ -120,7 +120,13 @@ class Executor:
             cause = Cause(TWIN)
         else:
             given, cause = FireTimer(task.key), Cause(Actor("timer", task.key))
-        await self._store.transact(lambda tx: tx.transition(task.entity_kind, task.entity, given, cause))
+
+        def fire(tx: Tx) -> None:
+            # A block may have been lifted by another and raised anew since the task was read: then it stays.
+            if task.kind != "block" or tx.due(task):
+                tx.transition(task.entity_kind, task.entity, given, cause)
+
+        await self._store.transact(fire)
         self._changes.notify(task.entity)
 
     async def lost(self, task: Claimed, *, proven_dead: bool) -> bool:

@@ -150,6 +150,10 @@ class Tx(Protocol):
         """Whether the worker still leases the task under this epoch (locks the entity first)."""
         ...
 
+    def due(self, task: Claimed) -> bool:
+        """Whether the task is due now, also for one that takes no lease (locks the entity first)."""
+        ...
+
     def claim(self, worker: str, entity: str, limit: int, ceilings: Mapping[str, int]) -> Sequence[Claimed]:
         """Lease due steps of an entity that this transaction has locked, within the ceilings of their queues. None
         if another transaction is counting on the same queue: then a claim of the usual kind finds them."""

@@ -204,6 +204,7 @@ def _claimed(row: Any, epoch: int) -> Claimed:
 
 _under_epoch = _this_row & (tasks.c.lease_epoch == bindparam("epoch")) & tasks.c.lease_owner.is_not(None)
 _holder = Prepared(select(tasks.c.lease_owner).where(_under_epoch))
+_due_at = Prepared(select(tasks.c.due_at).where(_this_row))
 _release = Prepared(
     update(tasks).where(_under_epoch).values(lease_owner=None, deaths=tasks.c.deaths + bindparam("died"))
 )
@@ -214,6 +215,12 @@ def holder(tx: Transaction, task: Claimed) -> str | None:
     """Who leases the task under this epoch."""
     owner: str | None = _holder.run(tx.connection, _place(task)).scalar()
     return owner
+
+
+def due(tx: Transaction, task: Claimed) -> bool:
+    """Whether there is a time at which the task is due, and it has come."""
+    due_at = _due_at.run(tx.connection, _place(task)).scalar()
+    return due_at is not None and due_at <= tx.now()
 
 
 def release(tx: Transaction, task: Claimed, *, died: bool) -> bool:

@@ -83,6 +83,11 @@ class SqlTx:
         self._lock(task.entity_kind, task.entity)
         return tasks.holder(self._tx, task) == worker
 
+    def due(self, task: Claimed) -> bool:
+        """Whether the task is still due."""
+        self._lock(task.entity_kind, task.entity)
+        return tasks.due(self._tx, task)
+
     def claim(self, worker: str, entity: str, limit: int, ceilings: Mapping[str, int]) -> Sequence[Claimed]:
         """Lease due steps of an entity that this transaction has locked."""
         return tasks.claim_of(self._tx, worker, entity, limit, ceilings)

@@ -100,6 +100,9 @@ class InThread:
     async def read(self, fn: Callable[[Connection], T]) -> T:
         return self._driver.write_from_thread(lambda tx: fn(tx.connection))
 
+    async def look(self, fn: Callable[[Connection], T]) -> T:
+        return await self.read(fn)
+
     async def wait_for_work(self, timeout: float) -> None:
         raise AssertionError("nobody sleeps here")
 
