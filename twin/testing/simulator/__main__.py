@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 import time
@@ -30,6 +31,8 @@ def main(arguments: list[str]) -> int:
         )
         for seed in range(int(first), int(last or first) + 1)
     ]
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)  # a run makes much that is soon forgotten, and little that is kept
     began = time.perf_counter()
     broken: Report | None = None
     reports: list[Report] = []

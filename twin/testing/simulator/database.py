@@ -5,6 +5,7 @@ Each process has its own way to it (`ProcessDriver`), on which messages take tim
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -21,6 +22,9 @@ from twin.testing.simulator.setting import Fate
 from twin.testing.simulator.virtual_loop import SimulatedClock
 
 T = TypeVar("T")
+
+_HEARD = 4
+"""Of so many transactions one is heard for the order of its locks: to put statements into words costs much."""
 
 
 class Witness(Protocol):
@@ -41,7 +45,8 @@ class _Ring:
 
 
 class Database(InlineDriver):
-    """`witness` sees every commit before anybody else does; `rung` is called when one has woken something."""
+    """`witness` sees every commit before anybody else does; `rung` is called when one has woken something;
+    `committed` is set by each."""
 
     single_process = False  # several processes use it, as they do PostgreSQL
 
@@ -52,6 +57,7 @@ class Database(InlineDriver):
         self.rung: Callable[[], None] = lambda: None
         self.refuses = False
         self.commits = 0
+        self.committed = asyncio.Event()
         self._fate = fate
         self._journal = journal
         self._locks = Locks(journal)
@@ -71,7 +77,8 @@ class Database(InlineDriver):
         unseen = self._fate.strikes("unseen", 0.01)
         self._ring.rang = False
         self._locks.begin()
-        self._raw.set_trace_callback(self._locks.heard)
+        if self.commits % _HEARD == 0:
+            self._raw.set_trace_callback(self._locks.heard)
         try:
             result = super().write_from_thread(fn)
         finally:
@@ -79,6 +86,7 @@ class Database(InlineDriver):
             self._raw.set_progress_handler(None, 0)
             self._raw.set_authorizer(None)
         self.commits += 1
+        self.committed.set()
         self._locks.end()
         if self.witness is not None:
             self.witness(self._raw, rang=self._ring.rang)

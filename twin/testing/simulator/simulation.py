@@ -162,12 +162,12 @@ class Simulation:
                         spawn(None, self.people.send(entity, "destroy"))
                 await self._reap()
                 continue
-            # Nothing can go astray but by a commit or a fault: sleep until the next.
-            commits = self.database.commits
-            while self.database.commits == commits and not self._astray():
+            # Nothing can go astray but by a fault while something is leased, and leases come by commits.
+            while not self._astray():
                 await asyncio.sleep(LEASE * 2)
                 if not self._leases():
-                    await asyncio.sleep(600.0)
+                    self.database.committed.clear()
+                    await self.database.committed.wait()
 
     def _leases(self) -> list[tuple[str, str, str, int]]:
         return self.database.raw.execute(_LEASES).fetchall()
