@@ -100,7 +100,7 @@ _REFUSED = """    if running is None or running.epoch != given.epoch:
 BUGS = (
     _one(
         "epoch not compared",
-        11,
+        10,
         "twin/domain/outcomes.py",
         _REFUSED,
         _REFUSED.replace("running is None or running.epoch != given.epoch", "running is None"),
@@ -139,7 +139,7 @@ BUGS = (
     ),
     _one(
         "attempts forgotten with the worker",
-        4,
+        7,
         "twin/domain/evolve.py",
         "        deaths=_with(env.deaths, text, env.deaths.get(text, 0) + 1),\n",
         "        deaths=_with(env.deaths, text, env.deaths.get(text, 0) + 1),\n"
@@ -147,7 +147,7 @@ BUGS = (
     ),
     _one(
         "acknowledgement before COMMIT",
-        7,
+        10,
         "twin/store/sqlite.py",
         """            result = fn(tx)
             self._raw.execute("COMMIT")
@@ -160,9 +160,9 @@ BUGS = (
 """,
     ),
     _one(
-        "adoption of an old incarnation", 28, "twin/domain/desire.py", " and not instance.removing:", ":", "slow,quota"
+        "adoption of an old incarnation", 12, "twin/domain/desire.py", " and not instance.removing:", ":", "slow,quota"
     ),
-    _one("certificate without settle time", 4, "twin/domain/planner.py", "not_before=settled,", "not_before=None,"),
+    _one("certificate without settle time", 1, "twin/domain/planner.py", "not_before=settled,", "not_before=None,"),
     _one(
         "certificate without inventory",
         1,
@@ -172,7 +172,7 @@ BUGS = (
     ),
     _one(
         "nothing is unsettled after a death",
-        27,
+        14,
         "twin/domain/outcomes.py",
         "settled_at=until if acts else None",
         "settled_at=None",
@@ -180,7 +180,7 @@ BUGS = (
     ),
     _one(
         "lease cleared on the wrong row",
-        1,
+        2,
         "twin/store/tasks.py",
         '_under_epoch = _this_row & (tasks.c.lease_epoch == bindparam("epoch"))',
         """_under_epoch = (
@@ -192,7 +192,7 @@ _under_epoch = _under_epoch""",
     ),
     _one(
         "block not lifted for every twin",
-        3,
+        2,
         "twin/store/blocks.py",
         '(tasks.c.key == bindparam("of_key")) & tasks.c.due_at.is_(None))',
         '(tasks.c.key == bindparam("of_key")) & tasks.c.due_at.is_(None) & tasks.c.entity.op("GLOB")("*[0-9A-M]"))',
@@ -220,7 +220,7 @@ _under_epoch = _under_epoch""",
     ),
     Bug(
         "stale failure suppresses a new digest",
-        2,
+        1,
         (
             Edit(
                 "twin/domain/forgetting.py",
@@ -237,7 +237,7 @@ _under_epoch = _under_epoch""",
     ),
     Bug(
         "secrets minted for the call, kept after it",
-        6,
+        2,
         (
             Edit(
                 "twin/engine/execute.py",
@@ -263,7 +263,7 @@ _under_epoch = _under_epoch""",
     ),
     _one(
         "late result accepted after destroy",
-        11,
+        10,
         "twin/domain/outcomes.py",
         _REFUSED,
         """    if running is None or running.epoch != given.epoch:
@@ -276,7 +276,7 @@ _under_epoch = _under_epoch""",
     ),
     _one(
         "a start whose answer was lost gives its lease back",
-        5,
+        1,
         "twin/engine/execute.py",
         "        if mine is None or (mine.worker, mine.epoch) != (self._worker, task.epoch):\n",
         "        if mine is None or mine is not None:\n",
@@ -290,14 +290,14 @@ _under_epoch = _under_epoch""",
     ),
     _one(
         "an epoch is given again",
-        5,
+        3,
         "twin/store/tasks.py",
         "        epoch = max(epoch, gone.scalar() or 0)\n",
         "        epoch = min(epoch, gone.scalar() or 0)\n",
     ),
     _one(
         "an effect that was not seen is forgotten",
-        36,
+        30,
         "twin/domain/planner.py",
         'return "an attempt that was not seen to succeed may have changed it" if instance.unsure else ""',
         'return ""',
@@ -311,7 +311,7 @@ _under_epoch = _under_epoch""",
         return tasks.release(""",
         "        return tasks.release(",
     ),
-    _one("resume forgets to start", 3, "twin/domain/planner.py", "    if instance.suspended:\n", "    if False:\n"),
+    _one("resume forgets to start", 12, "twin/domain/planner.py", "    if instance.suspended:\n", "    if False:\n"),
 )
 
 

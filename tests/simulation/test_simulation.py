@@ -6,6 +6,8 @@ import re
 import resource
 from collections.abc import Callable
 
+import pytest
+
 from tests.simulation.command import simulator
 
 DENSE = ("--environments", "6", "--days", "3", "--pace", "0.4")
@@ -18,12 +20,13 @@ def test_busy_lives_under_all_faults_keep_every_rule(measured: Callable[[str], N
     measured(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.timeout(600)
 def test_two_thousand_days_of_fifty_that_sleep_most_of_the_time_keep_every_rule(
     measured: Callable[[str], None],
 ) -> None:
-    """In at most three minutes of two processors; what else the machine does meanwhile is not counted."""
+    """Within three minutes of two processors; the time that others take from them is not counted."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = simulator("--seeds", "1..8", *WIDE)
+    done = simulator("--seeds", "1..8", *WIDE, timeout=580.0)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert done.stdout.count("holds") == 8
