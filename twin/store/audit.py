@@ -27,7 +27,7 @@ from twin.domain.errors import Invalid
 from twin.domain.identity import Actor
 from twin.ports.store import EventFilter, Finding, Page, Recorded, Verification
 from twin.store import chain
-from twin.store.audit_index import ENTITY, indexed, to_walk
+from twin.store.audit_index import walk
 from twin.store.audit_span import EVERYTHING, Place, Span, span
 from twin.store.cursors import EventPosition, from_cursor, to_cursor
 from twin.store.moments import from_micros, optional_micros, to_micros
@@ -56,7 +56,7 @@ def page(
     within = span(connection, optional_micros(wanted.since), optional_micros(wanted.until))
     if within is None:
         return Page(items=())
-    query = _page.where(*_conditions(wanted)).limit(limit)
+    query = _page.where(*_times(wanted)).limit(limit)
     if wanted.entity is not None and (start is None or start.entity == wanted.entity):
         # The entity's row is locked until its events are committed, so its own stream has no gaps to wait for.
         query = query.order_by(_c["seq"])
@@ -74,14 +74,12 @@ def page(
 
 
 def _on_sqlite(connection: Connection, query: Select[Any], wanted: EventFilter, within: Span) -> Select[Any]:
-    index = to_walk(connection, dict(_equals(wanted)), within)
-    if index != ENTITY:
-        query = query.where(_c["xid"] == 0)  # as in every row: SQLite walks from and to (xid, id) only by xid
-    return query.select_from(indexed(index)).where(_c["id"] >= within.first.id, _c["id"] <= within.last.id)
+    table, conditions = walk(connection, dict(_equals(wanted)), within)
+    return query.select_from(table).where(*conditions)
 
 
 def _on_postgres(connection: Connection, query: Select[Any], wanted: EventFilter, within: Span) -> Select[Any]:
-    query = query.select_from(events)
+    query = query.select_from(events).where(*(_c[name] == value for name, value in _equals(wanted)))
     if within.first != EVERYTHING.first:
         query = query.where(_place >= _given(within.first))
     if within.last != EVERYTHING.last:
@@ -133,9 +131,7 @@ def _known(connection: Connection, position: EventPosition) -> EventPosition:
     return position
 
 
-def _conditions(wanted: EventFilter) -> Iterator[ColumnElement[bool]]:
-    for name, value in _equals(wanted):
-        yield _c[name] == value
+def _times(wanted: EventFilter) -> Iterator[ColumnElement[bool]]:
     if wanted.since is not None:
         yield _c["at"] >= to_micros(wanted.since)
     if wanted.until is not None:

@@ -10,7 +10,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Select, bindparam, func, literal_column, select, true
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    case,
+    exists,
+    func,
+    literal_column,
+    select,
+    true,
+)
 
 from twin.store.tables import QUARTER, Xid8, events
 
@@ -44,9 +56,13 @@ EVERYTHING = Span()
 _e = events.c
 _number: ColumnElement[int] = literal_column(QUARTER, BigInteger)
 _here = select(func.min(_number).label("number")).select_from(events).where(_number <= bindparam("last"))
-# The quarters that have events, one after the other; each costs one look into the index.
+# The quarters that have events, one after the other; each costs one look into the index. It is asked first whether the
+# next one has any: SQLite calculates a number that it was not given from the row, which may be on the disk.
 _quarters = _here.where(_number >= bindparam("first")).cte("quarter", recursive=True)
-_next = _here.where(_number > _quarters.c.number).correlate(_quarters).scalar_subquery()
+_one_more = _quarters.c.number + literal_column("1")
+_there = exists().where(_number == _one_more, _one_more <= bindparam("last")).select_from(events).correlate(_quarters)
+_later = _here.where(_number > _one_more).correlate(_quarters).scalar_subquery()
+_next = case((_there, _one_more), else_=_later)
 _quarters = _quarters.union_all(select(_next).where(_quarters.c.number.is_not(None)))
 _UP, _DOWN = (_e.xid, _e.id), (_e.xid.desc(), _e.id.desc())
 
