@@ -10,11 +10,13 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Request
 from litestar.connection import ASGIConnection
+from litestar.di import NamedDependency
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi.spec.enums import OpenAPIFormat
 from litestar.params import HeaderParameter, PathParameter, QueryParameter
 from msgspec import Meta
 
+from api.services import Services
 from twin.domain.errors import Invalid
 from twin.domain.near import suggestion
 from twin.service.principals import Principal
@@ -97,7 +99,11 @@ def matches(if_none_match: str | None, tag: str) -> bool:
     return tag in named or "*" in named
 
 
-def expected_version(if_match: IfMatch = None) -> int | None:
+# Dependencies follow each other in a chain: those that could be resolved side by side, Litestar gives a group of tasks,
+# which costs more than all of ours.
+
+
+def expected_version(keyed: NamedDependency[Asked], if_match: IfMatch = None) -> int | None:
     """Dependency: the version that If-Match names; None for any."""
     if if_match is None or if_match.strip() == "*":
         return None
@@ -108,19 +114,19 @@ def expected_version(if_match: IfMatch = None) -> int | None:
     )
 
 
-def asked(request: Request[Principal, Any, Any]) -> Asked:
+def asked(request: Request[Principal, Any, Any], services: NamedDependency[Services]) -> Asked:
     """Dependency: who asks, under which request id."""
     return Asked(request.user, request.scope["state"]["request_id"])
 
 
-def keyed(request: Request[Principal, Any, Any], idempotency_key: IdempotencyKey = None) -> Asked:
+def keyed(asked: NamedDependency[Asked], idempotency_key: IdempotencyKey = None) -> Asked:
     """Dependency: as `asked`, with the Idempotency-Key."""
     if idempotency_key is not None and re.fullmatch(_KEY_PATTERN, idempotency_key) is None:
         raise Invalid(f"{_KEY} is not 1 to 255 printable characters without spaces", field=_KEY, mend="Send a UUID.")
-    return Asked(request.user, request.scope["state"]["request_id"], idempotency_key)
+    return Asked(asked.by, asked.id, idempotency_key)
 
 
-def refuse_unknown(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+async def refuse_unknown(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Guard: a misspelt `dryrun=true` must not be taken for a real request."""
     if handler.opt.get("public"):
         return
