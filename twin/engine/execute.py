@@ -40,6 +40,8 @@ from twin.ports.targets import OpenTargets
 from twin.ports.vault import Vault
 
 T = TypeVar("T")
+Lease = tuple[str, str, int]
+"""Entity, step and epoch."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -75,6 +77,8 @@ class Executor:
         self._deadline = deadline
         self.room: Callable[[], int] = lambda: 0
         """How many steps may begin at once in the transaction that makes them due; set by an engine that can."""
+        self.begun: set[Lease] = set()
+        """What `begin` has given out and `run` has not yet got: if no answer came to its COMMIT, nobody will run it."""
 
     async def step(self, task: Claimed) -> Sequence[Attempt]:
         """Run the step of a claimed task to its result. Returns what its result let begin, as `run` does."""
@@ -93,6 +97,7 @@ class Executor:
         Returns the attempts that were begun in the transaction of the result: they are to be run next.
         """
         task = attempt.task
+        self.begun.discard(lease_of(task))
         self._changes.notify(task.entity)
         logger = log.bind(environment=task.entity, step=str(attempt.key), attempt=attempt.running.attempt)
         logger.info("step started", target=attempt.running.target)
@@ -111,7 +116,9 @@ class Executor:
             return ()
         ceilings = {target.name: target.concurrency for target in tx.targets() if not target.rate}
         claimed = tx.claim(self._worker, entity, room, ceilings)
-        return [attempt for task in claimed if (attempt := self._start(tx, task)) is not None]
+        attempts = [attempt for task in claimed if (attempt := self._start(tx, task)) is not None]
+        self.begun.update(lease_of(attempt.task) for attempt in attempts)
+        return attempts
 
     async def timer(self, task: Claimed) -> None:
         """Deliver a timer or a resolved block."""
@@ -289,6 +296,11 @@ class Executor:
         except Unreadable:
             same = False
         return instance.credential_version + (not same), same
+
+
+def lease_of(task: Claimed) -> Lease:
+    """What tells a lease from all others."""
+    return task.entity, task.key, task.epoch
 
 
 async def _ended(work: asyncio.Task[tuple[Result, Values]], why: str) -> tuple[Result, Values]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from itertools import count
 from pathlib import Path
@@ -14,10 +15,15 @@ from msgspec.structs import replace
 from tests.engine.embedded.conftest import Employ
 from tests.waiting import soon
 from twin.domain.events import StepLost, StepStarted, StepStopped, StepSucceeded
+from twin.domain.signals import parse
+from twin.domain.signals.create import Create
 from twin.domain.targets import Target
+from twin.engine.attempts import Attempt
 from twin.engine.embedded.rates import Rates
+from twin.engine.embedded.worker import Worker
 from twin.ports.store import Tx
-from twin.testing.blueprints import TARGETS
+from twin.service.twins import Twins
+from twin.testing.blueprints import TARGETS, TYPES
 from twin.testing.world import World
 
 ON_DATA = ("db.apply", "cache.apply", "jobs.apply")
@@ -128,6 +134,45 @@ async def test_what_does_not_end_in_time_is_stopped_and_goes_on_elsewhere(world:
     employ()
     await _ready(world, environment)
     assert not await _of(world, environment, StepLost), "that was no death"
+
+
+async def test_a_start_whose_commit_nobody_has_answered_goes_on_within_a_renewal(world: World, employ: Employ) -> None:
+    lease = 9.0
+    worker = employ(lease=lease)
+    await soon(_is_working(worker))
+    twins = Twins(world.store, TYPES, world.changes, world.clock, Unanswered(worker))
+    create = parse({"signal": "create", "name": "dev", "project": "shop", "blueprint": "guestbook"})
+    assert isinstance(create, Create)
+    environment = (await twins.create(create, world.request())).environment_id
+    assert await _count(world, environment, StepStarted, 3)
+    assert not world.outside.standing, "begun, and run by nobody"
+    await soon(lambda: _has_one(world, environment, StepLost), within=lease / 3 + 1)
+    await _ready(world, environment)
+    assert await _count(world, environment, StepLost, 3)
+
+
+class Unanswered:
+    """Begins, and never hears that this was committed."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def begin(self, tx: Tx, kind: str, entity: str) -> Sequence[Attempt]:
+        return self._worker.begin(tx, kind, entity)
+
+    def launch(self, begun: Sequence[Attempt]) -> None:
+        pass
+
+
+def _is_working(worker: Worker) -> Callable[[], Awaitable[bool]]:
+    async def working() -> bool:
+        return worker.working
+
+    return working
+
+
+async def _has_one(world: World, environment: str, type_: type[Any]) -> bool:
+    return not await _count(world, environment, type_, 0)
 
 
 async def test_a_fault_in_one_step_stops_no_other(world: World, employ: Employ) -> None:

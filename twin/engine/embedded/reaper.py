@@ -9,7 +9,7 @@ import structlog
 
 from twin.domain.errors import Unavailable
 from twin.engine.embedded.names import proven_dead
-from twin.engine.execute import Executor
+from twin.engine.execute import Executor, lease_of
 from twin.ports.store import Claimed, Queue
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -55,11 +55,19 @@ class Reaper:
             log.info("worker buried", worker=worker, tasks=len(held), proven_dead=dead)
         return freed
 
+    async def free_begun(self) -> int:
+        """Free what a transaction has begun here and nobody runs, as no answer came to its COMMIT: a step waits for it.
+        Asks the database only while something is on its way from there."""
+        return await self._free_strays() if self._executor.begun else 0
+
     async def _free_strays(self) -> int:
         """Leases of ours without a running step, seen so twice: a fault here must not hold a step for ever."""
-        running = {(task.entity, task.key, task.epoch) for task in self._mine()}
+        begun = frozenset(self._executor.begun)
         held = await self._queue.held(self._own)
-        stray = frozenset(task for task in held if (task.entity, task.key, task.epoch) not in running)
+        running = {lease_of(task) for task in self._mine()}
+        stray = frozenset(task for task in held if lease_of(task) not in running)
+        # What is not held was rolled back. Or it is not committed yet: then the next `reap` finds it.
+        self._executor.begun.difference_update(begun - {lease_of(task) for task in stray - self._stray})
         again = stray & self._stray
         self._stray = stray - again
         for task in sorted(again, key=lambda each: (each.entity, each.key)):
