@@ -28,7 +28,7 @@ from twin.domain.identity import Actor
 from twin.ports.store import EventFilter, Finding, Page, Recorded, Verification
 from twin.store import chain
 from twin.store.audit_index import walk
-from twin.store.audit_span import EVERYTHING, Place, Span, span
+from twin.store.audit_span import EVERYTHING, Place, Span, spans
 from twin.store.cursors import EventPosition, from_cursor, to_cursor
 from twin.store.moments import from_micros, optional_micros, to_micros
 from twin.store.tables import entities, events
@@ -53,23 +53,27 @@ def page(
 ) -> Page:
     """One page of what the filter wants, `since` included and `until` not."""
     start = None if after is None else _known(connection, from_cursor(after, EventPosition))
-    within = span(connection, optional_micros(wanted.since), optional_micros(wanted.until))
-    if within is None:
-        return Page(items=())
-    query = _page.where(*_times(wanted)).limit(limit)
+    found = spans(connection, optional_micros(wanted.since), optional_micros(wanted.until))
+    query = _page.where(*_times(wanted))
     if wanted.entity is not None and (start is None or start.entity == wanted.entity):
         # The entity's row is locked until its events are committed, so its own stream has no gaps to wait for.
         query = query.order_by(_c["seq"])
         if start is not None:
             query = query.where(_c["seq"] > start.seq)
+        found = [Span(found[0].first, found[-1].last)] if found else []
     else:
         query = query.order_by(_c["xid"], _c["id"])
         if settled is not None:
             query = query.where(settled)
         if start is not None:
-            within = within.behind(Place(start.xid, start.id))
-    query = (_on_sqlite if connection.dialect.name == "sqlite" else _on_postgres)(connection, query, wanted, within)
-    items = tuple(_recorded(row, deciders) for row in connection.execute(query))
+            found = [each.behind(Place(start.xid, start.id)) for each in found]
+    narrowed = _on_sqlite if connection.dialect.name == "sqlite" else _on_postgres
+    rows: list[Any] = []
+    for within in found:
+        if within.first <= within.last and len(rows) < limit:
+            here = narrowed(connection, query, wanted, within).limit(limit - len(rows))
+            rows.extend(connection.execute(here))
+    items = tuple(_recorded(row, deciders) for row in rows)
     return Page(items=items, next=items[-1].cursor if items else None)
 
 

@@ -7,7 +7,6 @@ touches are looked up, about five microseconds each, so that a year takes 10 ms 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -28,6 +27,8 @@ from twin.store.tables import QUARTER, Xid8, events
 
 _QUARTER_MICROS = int(QUARTER.rpartition("/")[2])
 _FIRST, _LAST = -(2**63), 2**63 - 1
+_NEAR = 10_000
+"""Events."""
 
 
 class Place(NamedTuple):
@@ -67,67 +68,55 @@ _quarters = _quarters.union_all(select(_next).where(_quarters.c.number.is_not(No
 _UP, _DOWN = (_e.xid, _e.id), (_e.xid.desc(), _e.id.desc())
 
 
-def _on_sqlite(which: Any, order: Sequence[Any]) -> Select[Any]:
-    found = select(_e.id).where(_number == _quarters.c.number).order_by(*order).limit(1).correlate(_quarters)
-    return select(which(found.scalar_subquery())).select_from(_quarters).where(_quarters.c.number.is_not(None))
+def _on_sqlite() -> Select[Any]:
+    here = select(_e.id).where(_number == _quarters.c.number).limit(1).correlate(_quarters)
+    first, last = (here.order_by(*order).scalar_subquery() for order in (_UP, _DOWN))
+    no = literal_column("0")
+    return select(no, first, no, last).select_from(_quarters).where(_quarters.c.number.is_not(None))
 
 
-def _on_postgres(order: Sequence[Any]) -> Select[Any]:
-    one = select(_e.xid, _e.id).where(_number == _quarters.c.number).order_by(*order).limit(1).lateral("found")
-    settled = func.pg_snapshot_xmin(func.pg_current_snapshot(), type_=Xid8())
-    found = select(one.c.xid, one.c.id, settled.label("settled")).select_from(_quarters.join(one, true()))
-    return found.order_by(*(one.c.xid.desc(), one.c.id.desc()) if order is _DOWN else (one.c.xid, one.c.id)).limit(1)
+def _on_postgres() -> Select[Any]:
+    here = select(_e.xid, _e.id).where(_number == _quarters.c.number).limit(1)
+    first, last = here.order_by(*_UP).lateral("first"), here.order_by(*_DOWN).lateral("last")
+    both = _quarters.join(first, true()).join(last, true())
+    return select(first.c.xid, first.c.id, last.c.xid, last.c.id).select_from(both)
 
 
-_sqlite_first, _sqlite_last = _on_sqlite(func.min, _UP), _on_sqlite(func.max, _DOWN)
-_postgres_first, _postgres_last = _on_postgres(_UP), _on_postgres(_DOWN)
+_places_on_sqlite, _places_on_postgres = _on_sqlite(), _on_postgres()
+_settled = select(func.pg_snapshot_xmin(func.pg_current_snapshot(), type_=Xid8()))
 
 
-def span(connection: Connection, since: int | None, until: int | None) -> Span | None:
-    """The span that holds all events from `since` (included) until `until` (not); None if there are none.
+def spans(connection: Connection, since: int | None, until: int | None) -> list[Span]:
+    """The spans, in order, that hold all events from `since` (included) until `until` (not).
 
-    On PostgreSQL, also what transactions that are running now will commit in front of those that are seen.
+    One, unless clocks went wrong by hours. On PostgreSQL, also all that transactions running now will commit.
     """
     if since is None and until is None:
-        return EVERYTHING
+        return [EVERYTHING]
     given = {
         "first": _FIRST if since is None else _quarter(since),
         "last": _LAST if until is None else _quarter(until - 1),
     }
-    find = _found_on_sqlite if connection.dialect.name == "sqlite" else _found_on_postgres
-    return find(connection, given, since is not None, until is not None)
+    if connection.dialect.name == "sqlite":
+        rows = connection.execute(_places_on_sqlite, given)
+        return _joined([Span(Place(*row[:2]), Place(*row[2:])) for row in rows])
+    running = Place(connection.execute(_settled).scalar_one(), 0)  # asked first: what commits in between is in both
+    rows = connection.execute(_places_on_postgres, given)
+    return _joined([*(Span(Place(*row[:2]), Place(*row[2:])) for row in rows), Span(running, EVERYTHING.last)])
+
+
+def _joined(found: list[Span]) -> list[Span]:
+    """In order, without overlaps, and as one where so little lies between that it is read as quickly as jumped over."""
+    joined: list[Span] = []
+    for each in sorted(found):
+        before = joined[-1] if joined else None
+        if before is None or (each.first > before.last and each.first.id - before.last.id > _NEAR):
+            joined.append(each)
+        else:
+            joined[-1] = Span(before.first, max(before.last, each.last))
+    return joined
 
 
 def _quarter(at: int) -> int:
     """As both databases divide: towards zero."""
     return at // _QUARTER_MICROS if at >= 0 else -(-at // _QUARTER_MICROS)
-
-
-def _found_on_sqlite(connection: Connection, given: dict[str, int], begins: bool, ends: bool) -> Span | None:
-    first, last = EVERYTHING
-    if begins:
-        id_ = connection.execute(_sqlite_first, given).scalar()
-        if id_ is None:
-            return None
-        first = Place(0, id_)
-    if ends:
-        id_ = connection.execute(_sqlite_last, given).scalar()
-        if id_ is None:
-            return None
-        last = Place(0, id_)
-    return Span(first, last)
-
-
-def _found_on_postgres(connection: Connection, given: dict[str, int], begins: bool, ends: bool) -> Span | None:
-    first, last = EVERYTHING
-    if begins:
-        row = connection.execute(_postgres_first, given).one_or_none()
-        if row is None:
-            return None
-        first = min(Place(row.xid, row.id), Place(row.settled, 0))
-    if ends:
-        row = connection.execute(_postgres_last, given).one_or_none()
-        if row is None:
-            return None
-        last = Place(row.xid, row.id)
-    return Span(first, last)
