@@ -71,10 +71,11 @@ def _convergence(env: Environment) -> list[Step]:
     applies: dict[str, Step] = {}
     for name in _dependencies_first(env.desired.components):
         wanted = env.desired.components[name]
-        if why := _why_apply(env, name, env.current(name)):
+        target = target_digest(env, name)
+        if why := _why_apply(env, name, env.current(name), target):
             needed = [str(applies[need].key) for need in wanted.needs if need in applies]
             needed += [running for need in wanted.needs for running in _acting(env, _desired_instance(env, need))]
-            key = StepKey(name, wanted.incarnation, "apply", target_digest(env, name))
+            key = StepKey(name, wanted.incarnation, "apply", target)
             applies[name] = Step(key=key, target=wanted.target, after=_others(needed, key), why=why)
     observes = [
         Step(
@@ -93,14 +94,14 @@ def _convergence(env: Environment) -> list[Step]:
     return [*applies.values(), *observes, *_removals(env, doomed, applies, why_removed)]
 
 
-def _why_apply(env: Environment, name: str, instance: Instance | None) -> str:
+def _why_apply(env: Environment, name: str, instance: Instance | None, target: str) -> str:
     if instance is None or instance.digest is None:
         return "not there yet"
     if instance.drift:
         return "drift: " + "; ".join(f"{field}: {text}" if field else text for field, text in instance.drift.items())
     if instance.suspended:
         return "resume"
-    if instance.digest != target_digest(env, name):
+    if instance.digest != target:
         changed = sorted(
             field
             for field in instance.inputs.keys() | env.desired.components[name].inputs.keys()

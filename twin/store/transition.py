@@ -23,10 +23,10 @@ from twin.store.upsert import upsert
 
 
 class Loaded(Struct):
-    """A locked entity as this transaction sees it."""
+    """A locked entity as this transaction sees it. `place` is its project, its name, and whether that is taken."""
 
     state: Any
-    index: EntityIndex
+    place: tuple[str, str, bool]
     seq: int
     head: bytes
     epoch: int
@@ -36,6 +36,7 @@ _columns = entities.c
 # NO KEY UPDATE: serialises transitions of one entity, and lets foreign readers of its key pass.
 _lock = Prepared(
     select(_columns.kind, _columns.seq, _columns.head, _columns.epoch, _columns.schema_v, _columns.snapshot)
+    .add_columns(_columns.project, _columns.name, _columns.live)
     .add_columns(_columns.updated_at)
     .where(_columns.id == bindparam("id"))
     .with_for_update(key_share=True)
@@ -96,7 +97,7 @@ def load(tx: Transaction, decider: Any, entity: str) -> Loaded | None:
             code="newer_schema",
         )
     state = decider.decode_state(row.snapshot, row.schema_v)
-    return Loaded(state, decider.index(state), row.seq, row.head, row.epoch)
+    return Loaded(state, (row.project, row.name, row.live), row.seq, row.head, row.epoch)
 
 
 def run(
@@ -119,20 +120,22 @@ def run(
     specs = decider.next_tasks(new)
     after = before
     recorded: tuple[Recorded, ...] = ()
+    index: EntityIndex | None = None
     if happened:
         index = decider.index(new)
         epoch = max(index.epoch, 0 if before is None else before.epoch)
-        after = Loaded(new, index, 0 if before is None else before.seq, b"" if before is None else before.head, epoch)
+        place = (index.project, index.name, index.live)
+        after = Loaded(new, place, 0 if before is None else before.seq, b"" if before is None else before.head, epoch)
         encoded = [decider.encode_event(event) for event in happened]
-        rows = _chain(decider, entity, after, happened, encoded, cause, moment)
-        _reserve(tx, decider, entity, before, after, moment)
+        rows = _chain(decider, entity, after, index, happened, encoded, cause, moment)
+        _reserve(tx, decider, entity, before, after, index, moment)
         recorded = _append(tx, entity, happened, encoded, rows, cause)
         _project(tx, entity, recorded)
     if after is not None:
         epoch = tasks.align(tx, entity, decider.kind, specs, after.epoch)
         if (happened and before is not None) or epoch != after.epoch:
             after.epoch = epoch
-            _save.run(tx.connection, _saved(decider, entity, after, tx.now()))
+            _save.run(tx.connection, _saved(decider, entity, after, index or decider.index(new), tx.now()))
     return after, Transition(entity=entity, before=old, after=new, events=recorded, tasks=tuple(specs))
 
 
@@ -140,6 +143,7 @@ def _chain(
     decider: Any,
     entity: str,
     after: Loaded,
+    index: EntityIndex,
     happened: Sequence[Any],
     encoded: Sequence[bytes],
     cause: Cause,
@@ -159,9 +163,9 @@ def _chain(
             actor=cause.actor,
             request_id=cause.request_id,
             type=_type_of.decode(inner).type,
-            project=after.index.project,
-            name=after.index.name,
-            tier=after.index.tier,
+            project=index.project,
+            name=index.name,
+            tier=index.tier,
             operation_id=_operation_of(event),
             component=_component_of(event),
             schema_v=decider.schema_v,
@@ -186,34 +190,36 @@ def _component_of(event: Any) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _reserve(tx: Transaction, decider: Any, entity: str, before: Loaded | None, after: Loaded, moment: int) -> None:
+def _reserve(
+    tx: Transaction,
+    decider: Any,
+    entity: str,
+    before: Loaded | None,
+    after: Loaded,
+    index: EntityIndex,
+    moment: int,
+) -> None:
     """Create the row of a new entity; make sure that nobody else has its name."""
-    index = after.index
     taken = Conflict(
         f"{decider.kind.capitalize()} {index.project}/{index.name} exists already.",
         field="name",
         mend="Choose another name, or destroy the other one first.",
     )
     if before is None:
-        saved = _saved(decider, entity, after, moment)
+        saved = _saved(decider, entity, after, index, moment)
         row = {name.removeprefix("new_"): value for name, value in saved.items() if name != "of_id"}
         row |= {"id": entity, "kind": decider.kind, "created_at": moment}
         if _create.run(tx.connection, row).one_or_none() is None:
             if _there.run(tx.connection, {"id": entity}).one_or_none() is not None:
                 raise RunAgain  # created by a transaction that was quicker; now it can be locked
             raise taken
-    elif index.live and (index.project, index.name, True) != (
-        before.index.project,
-        before.index.name,
-        before.index.live,
-    ):
+    elif index.live and after.place != before.place:
         wanted = {"kind": decider.kind, "project": index.project, "name": index.name}
         if _namesake.run(tx.connection, wanted).scalar() not in (None, entity):
             raise taken
 
 
-def _saved(decider: Any, entity: str, after: Loaded, moment: int) -> dict[str, Any]:
-    index = after.index
+def _saved(decider: Any, entity: str, after: Loaded, index: EntityIndex, moment: int) -> dict[str, Any]:
     return {
         "of_id": entity,
         "new_project": index.project,
