@@ -71,7 +71,7 @@ _UP, _DOWN = (_e.xid, _e.id), (_e.xid.desc(), _e.id.desc())
 def _on_sqlite() -> Select[Any]:
     here = select(_e.id).where(_number == _quarters.c.number).limit(1).correlate(_quarters)
     first, last = (here.order_by(*order).scalar_subquery() for order in (_UP, _DOWN))
-    no = literal_column("0")
+    no: ColumnElement[int] = literal_column("0")
     return select(no, first, no, last).select_from(_quarters).where(_quarters.c.number.is_not(None))
 
 

@@ -330,6 +330,8 @@ _unknown = Prepared(
 )
 _held = Prepared(select(*_fields, tasks.c.lease_epoch).where(tasks.c.lease_owner == bindparam("worker")))
 
+_every_lease = Prepared(select(*_fields, tasks.c.lease_epoch, tasks.c.lease_owner).where(tasks.c.lease_owner.is_not(None)))
+
 
 def register(tx: Transaction, worker: str, host: str, pid: int, *, alone: bool) -> None:
     """Announce a worker; if it is `alone` on the database, all others are dead from now on."""
@@ -349,7 +351,11 @@ def dead(connection: Connection, now: int, lease: float) -> list[tuple[str, Sequ
     """Workers silent for `lease` seconds, with what they hold."""
     silent = [row.name for row in _silent.run(connection, {"latest": now - int(lease * 1_000_000)})]
     unknown = [row.lease_owner for row in _unknown.run(connection)]
-    return [(name, held(connection, name)) for name in (*silent, *unknown)]
+    found: dict[str, list[Claimed]] = {name: [] for name in (*silent, *unknown)}
+    for row in _every_lease.run(connection) if found else ():
+        if row.lease_owner in found:
+            found[row.lease_owner].append(_claimed(row, row.lease_epoch))
+    return list(found.items())
 
 
 def held(connection: Connection, worker: str) -> list[Claimed]:

@@ -59,6 +59,26 @@ async def test_the_step_of_a_process_that_is_proven_dead_has_settled_soon(world:
     await step
 
 
+async def test_the_step_of_a_process_that_ended_here_is_freed_long_before_its_lease_is_over(world: World) -> None:
+    told = "from twin.engine.embedded.names import new_name; print(new_name(), flush=True); input()"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", told, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    name = (await process.stdout.readline()).decode().strip()
+    _, step = await _held(world, name)
+    reaper = _reaper(world, lease=60.0)
+    assert await reaper.reap() == 0, "it lives"
+    assert await reaper.free_dead() == 0
+    process.kill()
+    await process.wait()
+    assert await reaper.free_dead() == 1
+    assert await world.store.queues() == ["data-1"]
+    assert name not in [worker for worker, _ in await world.store.dead(NOW)], "buried"
+    world.outside.let_go("db.apply")
+    await step
+
+
 async def test_two_reapers_free_it_once(world: World) -> None:
     environment, step = await _held(world, GHOST)
     reapers = [_reaper(world, lease=NOW, name=f"reaper-{number}") for number in range(2)]

@@ -28,6 +28,7 @@ class Reaper:
         self._mine = mine
         self._stray: frozenset[Claimed] = frozenset()
         self._seen: datetime | None = None
+        self._peers: frozenset[str] = frozenset()
 
     async def reap(self) -> int:
         """Free the tasks of the dead, and our own that nothing here runs. How many those were. And what waits for a
@@ -37,7 +38,19 @@ class Reaper:
         for task in waiting:
             log.warning("the clock was set back: waits count from now", environment=task.entity)
             await self._executor.timer(task)
-        for worker, held in await self._queue.dead(self._lease):
+        self._peers = frozenset(worker for worker, _ in await self._queue.dead(0.0)) - {self._own}
+        return freed + await self.free_dead()
+
+    async def free_dead(self) -> int:
+        """Free the tasks of the silent, and of those whose process has ended on this machine, which nobody waits for.
+        Cheap while nobody is dead, and so to be asked often."""
+        silent = await self._queue.dead(self._lease)
+        ended = {peer for peer in self._peers if proven_dead(peer)}.difference(worker for worker, _ in silent)
+        if ended:
+            silent = [*silent, *(found for found in await self._queue.dead(0.0) if found[0] in ended)]
+            self._peers -= ended
+        freed = 0
+        for worker, held in silent:
             if worker == self._own:
                 continue  # late ourselves: the next heartbeat will show it
             dead, left = proven_dead(worker), 0
@@ -51,7 +64,7 @@ class Reaper:
                     log.warning("a dead worker's step is left to others", environment=task.entity, step=task.key)
             if left:
                 continue
-            await self._queue.bury(worker, silent=self._lease)
+            await self._queue.bury(worker, silent=None if dead else self._lease)
             log.info("worker buried", worker=worker, tasks=len(held), proven_dead=dead)
         return freed
 

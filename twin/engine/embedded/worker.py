@@ -208,15 +208,17 @@ class Worker:
             await asyncio.gather(*waits, return_exceptions=True)
 
     async def _reap_for_ever(self) -> None:
-        """Twice per lease for the dead; for stray leases of ours more often, but only if there may be any."""
-        for look in itertools.cycle((self._reaper.reap, *[self._reaper.free_begun] * 2)):
+        """For stray leases and a clock set back twice per lease, for what we have begun thrice as often, but only if
+        there may be any, and in between for the dead: their steps go on about when their lease is over."""
+        begun, dead = self._reaper.free_begun, self._reaper.free_dead
+        for look in itertools.cycle((self._reaper.reap, dead, begun, dead, begun, dead)):
             try:
                 await look()
             except Unavailable as refusal:
                 log.warning("cannot look for dead workers", problem=refusal.message)
             except Exception:  # without a reaper, what a dead worker holds would stand still for ever
                 log.exception("looking for dead workers failed")
-            await asyncio.sleep(self._lease / 6)
+            await asyncio.sleep(self._lease / 12)
 
     async def _drained(self) -> None:
         """Running steps get `drain` seconds; then they are stopped, and go on elsewhere at the same attempt."""
