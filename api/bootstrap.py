@@ -21,6 +21,7 @@ from api.clock import SystemClock
 from api.first_start import check_vault, ensure_targets, ensure_token, private_directory
 from api.http.app import create_app
 from api.http.streams import Stopping
+from api.listening import listening
 from api.services import Services
 from twin import logs
 from twin.domain.component_type import ComponentType
@@ -153,7 +154,7 @@ def serve(settings: Settings, *, worker: bool = True) -> None:
 
 
 async def _serve(settings: Settings, *, work: bool) -> None:
-    async with bound(settings, work=work) as twin:
+    async with bound(settings, work=work) as twin, listening(settings.host, settings.port) as places:
         await ensure_token(twin.store, settings)
         await ensure_targets(settings, twin.services.targets, twin.kinds, _say)
         stopping = Stopping()
@@ -173,9 +174,9 @@ async def _serve(settings: Settings, *, work: bool) -> None:
         working = asyncio.create_task(twin.worker.run(), name="worker") if work else None
         try:
             if working is None:
-                await server.serve()
+                await server.serve(places)
             else:
-                await _serve_while(server, working)
+                await _serve_while(server, places, working)
         finally:
             if working is not None:
                 twin.worker.stop()
@@ -210,7 +211,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.should_exit:
             return
-        port = next((s.getsockname()[1] for each in self.servers for s in each.sockets), self.config.port)
+        port = next((each.getsockname()[1] for each in sockets or ()), self.config.port)
         _say(f"Twin is at http://{self.config.host}:{port}")
 
     def leave(self) -> None:
@@ -221,9 +222,9 @@ class _Server(uvicorn.Server):
         self._stopping.stop()
 
 
-async def _serve_while(server: _Server, working: asyncio.Task[None]) -> None:
+async def _serve_while(server: _Server, places: list[socket.socket], working: asyncio.Task[None]) -> None:
     """Serve; a worker that ends by itself has failed, and then the service must not look alive."""
-    serving = asyncio.create_task(server.serve(), name="http")
+    serving = asyncio.create_task(server.serve(places), name="http")
     await asyncio.wait({serving, working}, return_when=asyncio.FIRST_COMPLETED)
     if not serving.done():
         log.error("the worker has ended; stopping the service")
