@@ -18,7 +18,7 @@ help: ## what can be made
 run: $(STAMP) ## start the service if it does not run, and have a living guestbook
 	@MADE_SINCE=$(SINCE) $(PY) tools/run.py start
 
-stop: $(STAMP) ## end the service that `make run` started, and its local servers; all data stay
+stop: $(STAMP) ## end the service that `make run` started, its local servers and apps; all data stay
 	@$(PY) tools/run.py stop
 
 setup: $(STAMP) ## only make .venv

@@ -5,6 +5,7 @@ The data folder is .twin in the project unless TWIN_DATA_DIR names another; the 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shlex
@@ -20,8 +21,10 @@ import httpx
 import psutil
 
 from providers.local import LocalServers
+from providers.process import world
 from twin import settings as configuration
 from twin.domain.errors import Problem
+from twin.domain.identity import EnvironmentId, ownership_mark
 from twin.settings import Settings
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -30,6 +33,9 @@ TWIN = str(PROJECT / ".venv" / "bin" / "twin")
 BLUEPRINT = Path("examples") / NAME
 PATIENCE = 600.0
 """Seconds that the guestbook gets until it lives."""
+
+GRACE = 10.0
+"""Seconds that apps get to end by themselves."""
 
 START = 90.0
 """Seconds that the service gets until it is ready; the first start makes a PostgreSQL cluster."""
@@ -47,9 +53,13 @@ def main() -> int:
         service = Service(settings)
         if sys.argv[1:] == ["stop"]:
             service.stop()
+            _end_apps(settings.process_dir / "environments")
             _say("stopping local PostgreSQL, Redis and NATS")
             LocalServers(settings.local_dir).stop()
-            _say(f"Stopped. Data stay in {settings.data_dir}; running apps run on. `make run` goes on with them.")
+            _say(
+                f"Stopped. Data stay in {settings.data_dir}. `make run` goes on with them and starts the guestbook's "
+                "app again; `twin detect-drift ENV` does that for other environments."
+            )
         else:
             service.start()
             _up(service)
@@ -158,6 +168,23 @@ class Service:
                 f"Another twin answers at {self.settings.url}: it refuses the token of {self.settings.data_dir}.\n"
                 "Choose another port: TWIN_PORT=8421 make run"
             )
+
+
+def _end_apps(environments: Path) -> None:
+    """End the processes of every environment that has files there: SIGTERM, and SIGKILL after some seconds."""
+    marks = [ownership_mark(EnvironmentId(path.name)) for path in environments.glob("env_*")]
+
+    def find() -> list[world.Marked]:
+        return [process for mark in marks for process in world.marked(mark)]
+
+    async def nothing() -> None:
+        """Nobody waits for a sign of life."""
+
+    if found := find():
+        _say(f"stopping {len(found)} processes of apps")
+        if left := asyncio.run(world.stop(find, grace=GRACE, beat=nothing)):
+            pids = " ".join(str(process.pid) for process in left)
+            raise Failed(f"Processes of apps do not end: {pids}. Try: kill -9 {pids}")
 
 
 def _twin(*arguments: str) -> int:
