@@ -233,6 +233,7 @@ class Oracle:
         acting = [other for other in life.run if StepKey.parse(other).instance == key.instance]
         must(not acting, "an instance is worked on twice", f"{text} beside {acting}", entity)
         life.started.add((text, event.epoch))
+        self._worlds.told.pop(f"{entity}:{text}", None)  # told to an attempt that was lost: the twin never heard it
         life.run[text] = (event.epoch, event.worker)
         life.intents[text, event.worker] = life.intents.get((text, event.worker), 0) + 1
         if (last := life.failed.get(text)) is not None:
@@ -257,7 +258,8 @@ class Oracle:
         if isinstance(event, StepFailed):
             life.failed[text] = event.attempt
             if event.failure.kind == "transient" and event.failure.message == TOO_MANY:
-                life.patience[text] = self._worlds.told.get(f"{entity}:{text}", 0.0)
+                worker, until = self._worlds.told.get(f"{entity}:{text}", ("", 0.0))
+                life.patience[text] = until if running is not None and worker == running[1] else 0.0
         elif isinstance(event, StepSucceeded | ComponentObserved | PlacementSwept):
             life.failed.clear()
 

@@ -72,7 +72,7 @@ class Worlds:
     def __init__(self, fate: Fate, journal: Journal) -> None:
         self.standing: dict[str, dict[str, Thing]] = {}
         self.strayed: set[str] = set()
-        self.told: dict[str, float] = {}
+        self.told: dict[str, tuple[str, float]] = {}
         self.quotas: set[str] = set()
         self.calls = 0
         self._fate = fate
@@ -268,7 +268,7 @@ class SimulatedServer:
             seconds = self._fate.random.choice((30.0, 240.0, 1800.0))
             self._journal.note("rate limit", f"{what}, {seconds:.0f} s", entity)
             if verb != "observe":
-                self._worlds.told[key] = asyncio.get_running_loop().time() + seconds
+                self._worlds.told[key] = (self._caller.name, asyncio.get_running_loop().time() + seconds)
             raise Transient(TOO_MANY, retry_after=timedelta(seconds=seconds))
         if self._fate.strikes("quota", 0.015):
             self._worlds.quotas.add(f"{self._target}/{self._fate.random.choice(('quota', 'grant'))}")
