@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator
 
 from msgspec.structs import replace
@@ -11,9 +12,13 @@ from twin.testing.simulator.setting import Setting
 from twin.testing.simulator.simulation import Report, simulate
 
 
-def shrink(report: Report, *, runs: int = 60, said: Callable[[str], None] = lambda _: None) -> Report:
-    """The smallest run found within so many tries that breaks the same rule. Greedy: each success starts anew."""
+def shrink(
+    report: Report, *, runs: int = 100, seconds: float = 90.0, said: Callable[[str], None] = lambda _: None
+) -> Report:
+    """The smallest run found within so many tries, and so much real time, that breaks the same rule. Greedy: each
+    success starts anew."""
     best, tried = report, {report.setting}
+    until = time.monotonic() + seconds
     while runs > 0:
         for candidate in _smaller(best):
             if candidate in tried:
@@ -25,7 +30,7 @@ def shrink(report: Report, *, runs: int = 60, said: Callable[[str], None] = lamb
                 best = found
                 said(f"smaller: {candidate.command}")
                 break
-            if runs <= 0:
+            if runs <= 0 or time.monotonic() > until:
                 return best
         else:
             return best
