@@ -34,14 +34,6 @@ def fill(file: Path, original: str, count: int) -> float:
     """So many events in 2,000 entities, spread over 300 days; the seconds that took."""
     began = time.monotonic()
     with clones.opened(file) as connection:
-        indexes = connection.execute(
-            "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = 'events' AND sql IS NOT NULL"
-        ).fetchall()
-        for name, _ in indexes:
-            connection.execute(f"DROP INDEX {name}")
-        # It looks twice at what stands before each row; nothing does.
-        ((no_replace,),) = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'events_no_replace'")
-        connection.execute("DROP TRIGGER events_no_replace")
         names = [name for name in clones.columns(connection, "events") if name != "id"]
         given = {
             "entity": f"'env_' || printf('%026d', n.i % {NAMES})",
@@ -58,15 +50,13 @@ def fill(file: Path, original: str, count: int) -> float:
         }
         values = ", ".join(given.get(name, f"t.{name}") for name in names)
         connection.execute(
-            clones.COUNTING.format(count=count)
-            + f"INSERT INTO events ({', '.join(names)}) SELECT {values} "
-            + "FROM n CROSS JOIN (SELECT * FROM events WHERE entity = ? AND seq = 2) t",
-            (original,),
+            "CREATE TEMP TABLE original AS SELECT * FROM events WHERE entity = ? AND seq = 2", (original,)
         )
-        connection.execute(no_replace)
-        for _, sql in indexes:
-            connection.execute(sql)
-            sys.stderr.write(f"{time.monotonic() - began:.0f} s: {sql}\n")
+        with clones.bulk(connection):
+            connection.execute(
+                clones.COUNTING.format(count=count)
+                + f"INSERT INTO events ({', '.join(names)}) SELECT {values} FROM n CROSS JOIN original t"
+            )
     return time.monotonic() - began
 
 

@@ -35,14 +35,31 @@ def columns(connection: sqlite3.Connection, table: str) -> list[str]:
     return [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
 
 
+@contextmanager
+def bulk(connection: sqlite3.Connection) -> Iterator[None]:
+    """Many events at once: their indexes are made afterwards, in one go, and nothing looks twice at what stands before
+    each row."""
+    made = connection.execute(
+        "SELECT type, name, sql FROM sqlite_master WHERE tbl_name = 'events' AND sql IS NOT NULL"
+        " AND (type = 'index' OR name = 'events_no_replace')"
+    ).fetchall()
+    for kind, name, _ in made:
+        connection.execute(f"DROP {kind} {name}")
+    yield
+    for _, _, sql in made:
+        connection.execute(sql)
+
+
 def _insert(connection: sqlite3.Connection, table: str, count: int, where: str, **given: str) -> None:
     names = [name for name in columns(connection, table) if not (table == "events" and name == "id")]
     quoted = ", ".join(f'"{name}"' for name in names)
     values = ", ".join(given.get(name, f't."{name}"') for name in names)
+    # Out of a table of its own: SQLite would first put aside all that it reads from the table that it writes.
+    connection.execute(f"CREATE TEMP TABLE original AS SELECT * FROM {table} WHERE {where}")
     connection.execute(
-        COUNTING.format(count=count)
-        + f"INSERT INTO {table} ({quoted}) SELECT {values} FROM n, {table} t WHERE {where} ORDER BY n.i"
+        COUNTING.format(count=count) + f"INSERT INTO {table} ({quoted}) SELECT {values} FROM n CROSS JOIN original t"
     )
+    connection.execute("DROP TABLE original")
 
 
 def environments(connection: sqlite3.Connection, original: str, count: int, *, first: int = 0) -> None:
@@ -53,7 +70,7 @@ def environments(connection: sqlite3.Connection, original: str, count: int, *, f
         connection,
         "entities",
         count,
-        f"t.id = '{original}'",
+        f"id = '{original}'",
         id=identity,
         name=f"'e' || (n.i + {first})",
         snapshot=f"CAST(replace(CAST(t.snapshot AS TEXT), '{original}', {identity}) AS BLOB)",
@@ -63,12 +80,13 @@ def environments(connection: sqlite3.Connection, original: str, count: int, *, f
 def histories(connection: sqlite3.Connection, original: str, count: int) -> None:
     """The events and operations of so many clones."""
     identity = "'env_' || printf('%026d', n.i)"
-    _insert(connection, "events", count, f"t.entity = '{original}'", entity=identity, name="'e' || n.i")
+    with bulk(connection):
+        _insert(connection, "events", count, f"entity = '{original}'", entity=identity, name="'e' || n.i")
     _insert(
         connection,
         "operations",
         count,
-        f"t.entity = '{original}'",
+        f"entity = '{original}'",
         id="'op_' || printf('%026d', n.i)",
         entity=identity,
     )
