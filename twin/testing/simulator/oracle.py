@@ -97,6 +97,11 @@ class Oracle:
         running = life.run.get(key) if life is not None else None
         return running[1] if running is not None and running[0] == epoch else None
 
+    def runs_now(self, environment: str, worker: str, key: str) -> bool:
+        """Whether a call belongs to an attempt that has not ended."""
+        running = self.lives[environment].run.get(key.removeprefix(f"{environment}:"))
+        return running is not None and running[1] == worker
+
     def state(self, entity: str) -> Environment:
         """The fold of its events."""
         state = self.lives[entity].state

@@ -30,7 +30,7 @@ _NAMES = re.compile(r"tw_[a-z0-9_]+")
 
 
 class Thing(Struct):
-    """One thing that stands. `refers`: names of others in its inputs. `stray`: made by a caller that was dead."""
+    """One thing that stands. `refers`: names of others in its inputs. `stray`: made by an attempt that had ended."""
 
     name: str
     instance: str
@@ -147,6 +147,8 @@ class Watch(Protocol):
 
     def calls(self, environment: str, worker: str, ref: ComponentRef, verb: str, key: str) -> None: ...
 
+    def runs_now(self, environment: str, worker: str, key: str) -> bool: ...
+
 
 class SimulatedServer:
     """A provider of one target as one process sees it. See `twin.ports.provider.Provider` and `Suspends`."""
@@ -238,8 +240,9 @@ class SimulatedServer:
         reply = loop.create_future()
         whole = request.effect
 
-        def answered(stray: bool) -> None:
-            whole(stray)
+        def answered(bereft: bool) -> None:
+            # A frozen caller does not know that its attempt was given up.
+            whole(bereft or not self._watch.runs_now(ref.environment, self._caller.name, step.idempotency_key))
             if not reply.done():
                 reply.set_result(None)
 
