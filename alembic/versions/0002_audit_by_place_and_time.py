@@ -1,7 +1,7 @@
 """Audit queries at ten million events: a project's index that decides the other filters too, and quarters of days.
 
 Changes indexes alone, so that the version before works on it too, and on PostgreSQL holds up writers while they are
-made: about ten seconds per million events.
+made: some seconds per million events.
 """
 
 from __future__ import annotations
