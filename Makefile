@@ -47,7 +47,7 @@ format: $(STAMP) ## have ruff mend what it can
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
-tools: $(STAMP) ## the peers for `make bench` in .tools: five minutes, once. Needs uv, npm and go; tells what it lacks
+tools: $(STAMP) ## the peers for `make bench` in .tools: five minutes, once. Needs npm and go; tells what it lacks
 	@sh tests/benchmarks/tools.sh
 
 bench: tools ## measure everything beside the peers; writes docs/benchmarks.md. A quarter of an hour on an idle machine

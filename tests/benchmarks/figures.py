@@ -94,7 +94,13 @@ def _sleepers(result: Json) -> list[Ratio]:
         memory = (each["rss_bytes"] - empty["rss_bytes"]) / int(count)
         shown = f"{int(count):,}"
         made += [
-            Ratio("c", f"memory of each of {shown} asleep", "none", f"{memory:.1f} B", memory < 16),
+            Ratio(
+                "c",
+                f"memory of each of {shown} asleep",
+                "none (< 16 B each, or < 1 MiB in all: as two starts differ)",
+                f"{memory:.1f} B",
+                memory < 16 or memory * int(count) < 2**20,
+            ),
             Ratio(
                 "c",
                 f"CPU with {shown} asleep (with none: {empty['cpu_share']:.2%} of a core)",

@@ -13,8 +13,8 @@ have() { # name, what makes it, ...
 python_packages() {
     lock=tests/benchmarks/requirements.lock
     [ .tools/bench-venv/.installed -nt $lock ] && return 0
-    uv venv --quiet --clear --python .venv/bin/python .tools/bench-venv &&
-        uv pip install --quiet --python .tools/bench-venv/bin/python --require-hashes -r $lock &&
+    .venv/bin/python -m venv --clear .tools/bench-venv &&
+        .tools/bench-venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $lock &&
         touch .tools/bench-venv/.installed
 }
 
