@@ -330,7 +330,9 @@ _unknown = Prepared(
 )
 _held = Prepared(select(*_fields, tasks.c.lease_epoch).where(tasks.c.lease_owner == bindparam("worker")))
 
-_every_lease = Prepared(select(*_fields, tasks.c.lease_epoch, tasks.c.lease_owner).where(tasks.c.lease_owner.is_not(None)))
+_every_lease = Prepared(
+    select(*_fields, tasks.c.lease_epoch, tasks.c.lease_owner).where(tasks.c.lease_owner.is_not(None))
+)
 
 
 def register(tx: Transaction, worker: str, host: str, pid: int, *, alone: bool) -> None:
