@@ -13,7 +13,7 @@ from tests.store.interleavings.invariants import judge
 from tests.store.interleavings.scene import Scene
 from tests.store.interleavings.situations import SITUATIONS, only
 
-MOST = 100
+MOST = 400
 """Schedules of one pair; a pair that has more orders fails, for it is to be exhaustive."""
 
 
