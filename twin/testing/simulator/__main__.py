@@ -85,9 +85,10 @@ def _told(report: Report) -> Report | None:
 def _sum_up(reports: list[Report], seconds: float) -> None:
     days = sum(report.setting.days for report in reports)
     events = sum(report.events for report in reports)
+    commits = sum(report.commits for report in reports)
     _say(
         f"{days:g} days of {reports[0].setting.environments} environments in {seconds:.1f} s: "
-        f"{days / seconds:.1f} days/s, {events / seconds:.0f} events/s"
+        f"{days / seconds:.1f} days/s, {commits / seconds:.0f} transactions/s, {events / seconds:.0f} events/s"
     )
 
 
