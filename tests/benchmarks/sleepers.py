@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import shutil
 import sys
 import time
@@ -98,6 +99,7 @@ async def main() -> None:
         directory.mkdir(mode=0o700)
         environments[count] = await seed(directory / "twin.db")
         found[count] = sleeping(directory / "twin.db", environments[count], count, told.histories) if count else {}
+    os.sync()  # or the first commit after a start would wait for the files that were made just now
     runs: dict[int, list[dict[str, float]]] = {count: [] for count in counts}
     for start in range(told.starts):
         for count in counts:  # side by side: what disturbs the machine disturbs all
