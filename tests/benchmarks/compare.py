@@ -76,9 +76,10 @@ def main() -> int:
     told = arguments.parse_args()
     old_file = told.old or newest()
     if told.new is None:
-        from tests.benchmarks.run import PEERS, measure
+        from tests.benchmarks.run import PEERS, as_large_as, measure
 
-        new = measure(skip=frozenset(PEERS), quick=False)
+        old = json.loads(old_file.read_text())
+        new = measure(skip=frozenset(PEERS), quick=False, told=as_large_as(old))
     else:
         new = json.loads(told.new.read_text())
     old = json.loads(old_file.read_text())

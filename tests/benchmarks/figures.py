@@ -239,7 +239,12 @@ def metrics(result: Json) -> dict[str, Metric]:
         place = ("wakes", "lengths", length)
         wanted.append((f"e: wake at {length} events, ms", (*place, "p50_ms"), "lower", place))
     wanted += [
-        (f"f: audit by {name}, p50 ms", ("audit", "filters", name, "p50_ms"), "lower", None)
+        (
+            f"f: audit by {name} of {at(result, 'audit', 'events'):,} events, p50 ms",
+            ("audit", "filters", name, "p50_ms"),
+            "lower",
+            None,
+        )
         for name in at(result, "audit", "filters") or {}
     ]
     wanted += [

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks import postgres, report
+from tests.benchmarks.figures import at
 from tests.benchmarks.machine import PROJECT, machine
 
 HERE = Path(__file__).parent
@@ -154,6 +155,14 @@ def _arguments() -> argparse.ArgumentParser:
     arguments.add_argument("--events", type=int, default=1_000_000, help="events to search")
     arguments.add_argument("--scratch", type=Path, default=PROJECT / ".tools", help="on a disk, not in memory")
     return arguments
+
+
+def as_large_as(old: Json) -> argparse.Namespace:
+    """Arguments for a run of the sizes of another, so that both can be compared."""
+    counts = [count for count in at(old, "sleepers", "counts") or {} if count != "0"]
+    events = at(old, "audit", "events")
+    sizes = (["--sleepers", ",".join(counts)] if counts else []) + (["--events", str(events)] if events else [])
+    return _arguments().parse_args(sizes)
 
 
 def main() -> None:

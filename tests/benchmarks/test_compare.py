@@ -10,6 +10,7 @@ import pytest
 from tests.benchmarks.compare import changes, newest, slower
 from tests.benchmarks.figures import Metric, metrics, ratios
 from tests.benchmarks.load import percentile, spread
+from tests.benchmarks.run import as_large_as
 
 
 @pytest.mark.parametrize(
@@ -72,3 +73,15 @@ def test_the_newest_result_is_the_one_of_the_latest_date(tmp_path: Path) -> None
 def test_percentiles_are_of_the_nearest_rank() -> None:
     assert [percentile([4.0, 1.0, 3.0, 2.0], share) for share in (0.25, 0.5, 0.99)] == [1.0, 2.0, 4.0]
     assert spread([1.0, 1.0, 1.0]) == 0.0
+
+
+def test_queries_of_logs_of_different_sizes_are_not_compared() -> None:
+    few, many = ({"audit": {"events": n, "filters": {"time": {"p50_ms": 1.0 * n}}}} for n in (1_000, 10_000))
+    assert changes(metrics(few), metrics(many)) == []
+    assert [change.regression for change in changes(metrics(few), metrics(few))] == [False]
+
+
+def test_a_comparison_measures_in_the_sizes_of_the_committed_result() -> None:
+    told = as_large_as({"sleepers": {"counts": {"0": {}, "7": {}, "90": {}}}, "audit": {"events": 5}})
+    assert (told.sleepers, told.events) == ("7,90", 5)
+    assert as_large_as({}).events == 1_000_000
