@@ -86,7 +86,13 @@ def _load(result: Json) -> str:
     """How idle the machine was: each program loads it with one or two by itself."""
     programs = [each for each in (*result.values(), *result["peers"].values()) if isinstance(each, dict)]
     loads = [each["load_after"][0] for each in programs if "load_after" in each]
-    told = f"load before the run {result['machine']['load_before']}"
+    others = [
+        f"{name} at {each['began']}"
+        for name, each in result.items()
+        if isinstance(each, dict) and each.get("began", result["date"]) != result["date"]
+    ]
+    told = "".join(f"measured before, {each}; " for each in others)
+    told += f"load before the run {result['machine']['load_before']}"
     if not loads:
         return told
     told += f", after its programs {min(loads)} to {max(loads)}"

@@ -136,6 +136,7 @@ def measure(
                 result["peers"][name] = found = _peer(name, place, url, quick)
             else:
                 result[name] = found = _ours(name, place, url, quick, told)
+            found["began"] = result["date"]
             # What others did meanwhile on the machine: the load that is not the program's own would be near zero.
             found["load_after"] = [round(each, 2) for each in os.getloadavg()[:2]]
             if file is not None:
