@@ -219,25 +219,40 @@ def _workers(result: Json) -> list[Ratio]:
 
 
 def metrics(result: Json) -> dict[str, Metric]:
-    """Twin's own figures by name; what was not measured is not there."""
+    """Twin's own figures by name, with where their noise stands; what was not measured is not there."""
     wanted: list[tuple[str, tuple[str, ...], Literal["lower", "higher"], tuple[str, ...] | None]] = [
-        ("a: signal to result, p50 ms", ("signals", "sequential", "p50_ms"), "lower", ("signals", "sequential")),
-        ("a: signal to result, p99 ms", ("signals", "sequential", "p99_ms"), "lower", ("signals", "sequential")),
-        ("b: signals/s", ("signals", "loaded", "per_second"), "higher", ("signals", "loaded")),
+        (
+            "a: signal to result, p50 ms",
+            ("signals", "sequential", "p50_ms"),
+            "lower",
+            ("signals", "sequential", "noise"),
+        ),
+        (
+            "a: signal to result, p99 ms",
+            ("signals", "sequential", "p99_ms"),
+            "lower",
+            ("signals", "sequential", "noise"),
+        ),
+        ("b: signals/s", ("signals", "loaded", "per_second"), "higher", ("signals", "loaded", "noise")),
         ("f: exported events/s", ("audit", "export_per_second"), "higher", None),
         ("g: kill to progress, s", ("kills", "sqlite", "p50_s"), "lower", None),
-        ("h: REST reads/s", ("rest", "twin", "reads", "per_second"), "higher", ("rest", "twin", "reads")),
-        ("h: REST signals/s", ("rest", "twin", "signals", "per_second"), "higher", ("rest", "twin", "signals")),
+        ("h: REST reads/s", ("rest", "twin", "reads", "per_second"), "higher", ("rest", "twin", "reads", "noise")),
+        (
+            "h: REST signals/s",
+            ("rest", "twin", "signals", "per_second"),
+            "higher",
+            ("rest", "twin", "signals", "noise"),
+        ),
         ("j: commits per signal", ("signals", "sequential", "commits_per_signal"), "lower", None),
     ]
     for count in at(result, "sleepers", "counts") or {}:
         place = ("sleepers", "counts", count)
-        wanted.append((f"d: start-up with {count} asleep, s", (*place, "ready_s"), "lower", None))
+        wanted.append((f"d: start-up with {count} asleep, s", (*place, "ready_s"), "lower", (*place, "ready_s_noise")))
         if count != "0":
             wanted.append((f"c: disk per entity, {count} asleep, B", (*place, "bytes"), "lower", None))
     for length in at(result, "wakes", "lengths") or {}:
         place = ("wakes", "lengths", length)
-        wanted.append((f"e: wake at {length} events, ms", (*place, "p50_ms"), "lower", place))
+        wanted.append((f"e: wake at {length} events, ms", (*place, "p50_ms"), "lower", (*place, "noise")))
     wanted += [
         (
             f"f: audit by {name} of {at(result, 'audit', 'events'):,} events, p50 ms",
@@ -253,9 +268,9 @@ def metrics(result: Json) -> dict[str, Metric]:
     ]
     for name in at(result, "workers", "workers") or {}:
         place = ("workers", "workers", name)
-        wanted.append((f"k: signals/s, {name} workers", (*place, "per_second"), "higher", place))
+        wanted.append((f"k: signals/s, {name} workers", (*place, "per_second"), "higher", (*place, "noise")))
     return {
-        name: Metric(name, float(value), better, float(at(result, *noisy, "noise") or 0.0) if noisy else 0.0)
+        name: Metric(name, float(value), better, float(at(result, *noisy) or 0.0) if noisy else 0.0)
         for name, path, better, noisy in wanted
         if isinstance(value := at(result, *path), int | float)
     }
