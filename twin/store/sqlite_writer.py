@@ -147,20 +147,14 @@ class Writer:
                 self._connection = self._engine.connect()
             raw = _raw(self._connection)
             raw.execute("BEGIN IMMEDIATE")
-            if len(batch) == 1:
-                return self._alone(raw, batch[0])
+            if len(batch) == 1:  # what a savepoint would undo, the end of the transaction undoes
+                woken = self._perform(raw, batch[0])
+                raw.execute("COMMIT" if batch[0].error is None else "ROLLBACK")
+                return woken
             for request in batch:
                 raw.execute("SAVEPOINT request")
-                tx = self._begin(self._connection)
-                try:
-                    request.result = request.fn(tx)
-                except BaseException as error:
-                    request.error = _for_caller(error)
-                if not raw.in_transaction:
-                    raise _Refused(request.error if isinstance(request.error, Exception) else None)
-                if request.error is None:
-                    woken |= bool(tx.woken)
-                else:
+                woken |= self._perform(raw, request)
+                if request.error is not None:
                     raw.execute("ROLLBACK TO request")
                 raw.execute("RELEASE request")
             raw.execute("COMMIT")
@@ -170,8 +164,8 @@ class Writer:
             raise _Refused(error) from error
         return woken
 
-    def _alone(self, raw: sqlite3.Connection, request: Request) -> bool:
-        """A batch of one: what a savepoint would undo, the end of the transaction undoes."""
+    def _perform(self, raw: sqlite3.Connection, request: Request) -> bool:
+        """Run it; whether it made something due. Its error is kept for its caller."""
         assert self._connection is not None
         tx = self._begin(self._connection)
         try:
@@ -180,7 +174,6 @@ class Writer:
             request.error = _for_caller(error)
         if not raw.in_transaction:
             raise _Refused(request.error if isinstance(request.error, Exception) else None)
-        raw.execute("COMMIT" if request.error is None else "ROLLBACK")
         return request.error is None and bool(tx.woken)
 
     def _disconnect(self) -> None:
