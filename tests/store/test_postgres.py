@@ -238,3 +238,16 @@ async def test_a_notification_of_another_process_wakes_us(store: SqlStore, postg
     await send(other, "c1", Plan((step("db"),)))
     await asyncio.wait_for(waiting, 10)
     await other.close()
+
+
+async def test_connections_cut_one_after_the_other_use_up_no_pool(store: SqlStore) -> None:
+    for cut in range(1, 25):
+        tries: list[int] = []
+
+        def die_once(tx: Tx, tries: list[int] = tries) -> int:
+            tries.append(1)
+            if len(tries) == 1:
+                tx._connection.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")  # type: ignore[attr-defined]
+            return len(tx.targets())
+
+        assert await asyncio.wait_for(store.transact(die_once), 5) == 0, f"after {cut} cuts"

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 import psycopg
 from psycopg_pool import ConnectionPool
-from sqlalchemy import URL, ColumnElement, Connection, Engine, create_engine, func, insert, text
+from sqlalchemy import URL, ColumnElement, Connection, Engine, create_engine, event, func, insert, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.pool import NullPool
 
@@ -99,8 +99,14 @@ class PostgresDriver:
         )
         self._pool.open()
         self._engine = _engine(self._pool.getconn)
+        event.listen(self._engine.pool, "close", self._give_back)
         self._threads = ThreadPoolExecutor(connections, "twin-postgres")
         self._listener = Listener(conninfo, self._bell.ring)
+
+    def _give_back(self, raw: psycopg.Connection[Any], record: object) -> None:
+        """A connection that was cut does not go back by its `close`: the pool would count it as used for ever."""
+        if raw.closed:
+            self._pool.putconn(raw)
 
     def now(self, connection: Connection) -> int:
         """The database's time."""
