@@ -1,23 +1,27 @@
-"""Processes of the twin on PostgreSQL of which one dies at a chosen COMMIT, as the connection itself shows it."""
+"""Processes of the twin on PostgreSQL, and a server behind it, of which one dies at a chosen COMMIT of the twin."""
 
 from __future__ import annotations
 
 import subprocess
 from collections import Counter
 from collections.abc import Callable
+from threading import Event
 from typing import Literal
 from urllib.parse import urlsplit
 
 import httpx
+import nats.errors
 from msgspec import Struct
 
-from tests.acceptance.catalogues import Opened, look
+from providers.local import LocalServers
+from tests.acceptance.catalogues import Catalogues, Opened, look
 from tests.acceptance.faults.cut import Proxy, When
+from tests.acceptance.faults.servers import kill
 from tests.acceptance.service import Json, Service
 from tests.waiting import eventually
 
-Victim = Literal["serve", "api", "worker"]
-"""`serve` that also works; one that does not, beside a worker; or that worker."""
+Victim = Literal["serve", "api", "worker", "nats"]
+"""`serve` that also works; one that does not, beside a worker; that worker; or the server behind the component."""
 
 _OF_AN_ENVIRONMENT = b"env_"
 """Stands in every transaction about an environment, and in no heartbeat."""
@@ -38,15 +42,20 @@ class Mortal:
     """A service on a database of its own. `live` is the life of an environment in which the victim dies once, and is
     started again at once."""
 
-    def __init__(self, service: Service, database: str, victim: Victim, opened: tuple[Opened, ...]) -> None:
+    def __init__(
+        self, service: Service, database: str, victim: Victim, opened: tuple[Opened, ...], servers: LocalServers
+    ) -> None:
         parts = urlsplit(database)
         assert parts.hostname is not None
         assert parts.port is not None
         self._service = service
         self._opened = opened
+        self._servers = servers
+        self._fallen = Event()
+        self._victim = victim
         self._proxy = Proxy(parts.hostname, parts.port, self._strike)
         self._through = database.replace(f":{parts.port}/", f":{self._proxy.port}/")
-        self._arguments = {"serve": ("serve",), "api": ("serve", "--no-worker"), "worker": ("worker",)}[victim]
+        self._arguments = {"api": ("serve", "--no-worker"), "worker": ("worker",)}.get(victim, ("serve",))
         self._lives = 0
         service.twin("db", "upgrade")
         if victim == "worker":
@@ -75,7 +84,7 @@ class Mortal:
         signals = f"/v1/environments/{environment}/signals"
         scale = {"signal": "scale", "component": "it", "max_messages": 500}
         outcomes.append(self._end(self._send(signals, scale, f"{name}-scale")))
-        seen = look(self._opened, environment)
+        seen = self._look(environment)
         outcomes.append(self._end(self._send(signals, {"signal": "destroy"}, f"{name}-destroy")))
         self._revive()
         return Life(
@@ -84,10 +93,28 @@ class Mortal:
             outcomes=outcomes,
             accepted=len(self._service.events(environment, "operation_accepted")),
             standing=(seen.accounts, seen.streams),
-            left=not look(self._opened, environment).empty,
+            left=not self._look(environment).empty,
         )
 
+    def _look(self, environment: str) -> Catalogues:
+        """What stands; the server may have died at this very moment."""
+
+        def seen() -> Catalogues | None:
+            self._revive()
+            try:
+                return look(self._opened, environment)
+            except (OSError, nats.errors.Error):
+                return None
+
+        found = eventually(seen, within=30, why=self._service.last_lines)
+        assert found is not None
+        return found
+
     def _strike(self) -> None:
+        if self._victim == "nats":
+            kill(self._servers, self._victim)
+            self._fallen.set()
+            return
         self._mortal.kill()
         self._mortal.wait()
 
@@ -95,6 +122,9 @@ class Mortal:
         return self._service.start(*self._arguments, database_url=self._through)
 
     def _revive(self) -> None:
+        if self._fallen.is_set():
+            self._servers.start(self._victim)
+            self._fallen.clear()
         if self._mortal.poll() is not None:
             self._mortal = self._start()
             if "serve" in self._arguments:

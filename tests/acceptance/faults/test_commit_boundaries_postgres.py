@@ -1,4 +1,4 @@
-"""`kill -9` at every boundary of a COMMIT about an environment, on PostgreSQL: `twin serve`, and with `twin worker`."""
+"""`kill -9` at every COMMIT about an environment, on PostgreSQL: of the service, a worker, the component's server."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import get_args
 
 import pytest
 
+from providers.local import LocalServers
 from tests.acceptance.blueprints import folder
 from tests.acceptance.catalogues import Opened
 from tests.acceptance.conftest import MakeDatabase, Start
@@ -23,7 +24,11 @@ MakeMortal = Callable[[Victim], Mortal]
 
 @pytest.fixture
 def make_mortal(
-    make_service: Start, make_database: MakeDatabase, opened: tuple[Opened, ...], tmp_path: Path
+    make_service: Start,
+    make_database: MakeDatabase,
+    opened: tuple[Opened, ...],
+    local_servers: LocalServers,
+    tmp_path: Path,
 ) -> Iterator[MakeMortal]:
     """Makes services of which one process can die."""
     bundle = folder(
@@ -34,7 +39,7 @@ def make_mortal(
         def make(victim: Victim) -> Mortal:
             database = make_database()
             service = make_service(database_url=database, lease="2s")
-            made = stack.enter_context(closing(Mortal(service, database, victim, opened)))
+            made = stack.enter_context(closing(Mortal(service, database, victim, opened, local_servers)))
             service.publish(bundle)
             return made
 
@@ -43,7 +48,9 @@ def make_mortal(
 
 # Eager: a signal's transaction claims and starts, a result's commits. Apart: each step is claimed and started as well.
 # Services stand beside each other, for much of the time a lease is waited for.
-@pytest.mark.parametrize(("victim", "fewest", "services"), [("serve", 7, 2), ("api", 3, 1), ("worker", 8, 2)])
+@pytest.mark.parametrize(
+    ("victim", "fewest", "services"), [("serve", 7, 2), ("api", 3, 1), ("worker", 8, 2), ("nats", 7, 1)]
+)
 def test_at_every_commit_a_kill_loses_nothing_and_doubles_nothing(
     make_mortal: MakeMortal, victim: Victim, fewest: int, services: int
 ) -> None:

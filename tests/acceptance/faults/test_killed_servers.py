@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 
-import psutil
 import pytest
 
 from providers.local import LocalServers
 from tests.acceptance.blueprints import folder
 from tests.acceptance.catalogues import Opened, look
 from tests.acceptance.conftest import Start
+from tests.acceptance.faults.servers import kill
 from tests.waiting import eventually
 
 MANY = 4
@@ -35,7 +34,7 @@ def test_a_killed_server_is_waited_for(
     service.publish(path)
     accepted = [service.create(f"env-{n}", "data") for n in range(MANY)]
     eventually(lambda: service.events(accepted[0]["environment_id"], "step_started"), why=service.last_lines)
-    _kill(local_servers, kind)
+    kill(local_servers, kind)
     failed = eventually(
         lambda: (
             sum(len(service.events(each["environment_id"], "step_failed")) for each in accepted)
@@ -52,22 +51,13 @@ def test_a_killed_server_is_waited_for(
         assert {name: dict(getattr(seen, name)) for name in once} == {name: {it: 1} for name, it in once.items()}
 
     going = [service.signal(each["environment_id"], "destroy") for each in accepted]
-    _kill(local_servers, kind)
+    kill(local_servers, kind)
     local_servers.start(kind)
     for each in going:
         service.succeeded(each, within=120)
         assert service.environment(each["environment_id"])["certificate"]
         assert look(opened, each["environment_id"]).empty
     assert service.verify()["findings"] == []
-
-
-def _kill(servers: LocalServers, kind: str) -> None:
-    """With no chance to write anything; its children end by themselves."""
-    (status,) = (each for each in servers.status() if each.kind == kind)
-    assert status.pid is not None
-    process = psutil.Process(status.pid)
-    process.send_signal(signal.SIGKILL)
-    eventually(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
 
 
 def _done(environments: list[dict[str, str]]) -> bool:
