@@ -26,8 +26,11 @@ class ComponentType(Struct, frozen=True, kw_only=True):
 
     `secrets` and `outputs` are the names that references may use (`${db.secrets.url}`); `minted` the secrets that the
     twin makes itself and passes in before the call. `stateful`: removal loses data. `suspends`: the provider can
-    suspend it. `bundled`: its inputs refer to files of the blueprint's bundle. `deadline` bounds one attempt and
-    `settle` is how long an effect may still appear after it, both in seconds.
+    suspend it. `bundled`: its inputs refer to files of the blueprint's bundle. `rotates`: it can have two credentials
+    side by side (`rotates_input`: only if the input of that name is true). `copies`: the modes in which a clone can
+    take over its data; in another it begins empty. `grants`: people can have access of their own to it. `deadline`
+    bounds one attempt (`deadline_input`: the input of that name does, if it is given) and `settle` is how long an
+    effect may still appear after it, both in seconds.
     """
 
     name: str
@@ -39,7 +42,12 @@ class ComponentType(Struct, frozen=True, kw_only=True):
     stateful: bool = False
     suspends: bool = False
     bundled: bool = False
+    rotates: bool = False
+    rotates_input: str | None = None
+    copies: frozenset[str] = frozenset()
+    grants: bool = False
     deadline: float = 120.0
+    deadline_input: str | None = None
     settle: float = 5.0
 
     @property

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from msgspec import Struct, field
 from structlog.typing import FilteringBoundLogger
@@ -57,9 +57,10 @@ class StepContext(Struct, frozen=True, kw_only=True):
     """All that one attempt of a step may use.
 
     `inputs` are the component's inputs with every reference resolved: they may hold secrets and must not be logged.
-    `secrets` are the minted and issued ones of this component. `idempotency_key` is the same for every attempt of the
-    same step. `heartbeat` reports progress and raises `asyncio.CancelledError` when the step is no longer wanted.
-    `bundle` is the digest of the blueprint's bundle and `read_bundle` gives its bytes (a tar.gz).
+    `secrets` are the minted and issued ones of this component. `credentials`, of a type that rotates, are the secrets
+    of every live credential by its version; `secrets` are then those of the newest. `idempotency_key` is the same for
+    every attempt of the same step. `heartbeat` reports progress and raises `asyncio.CancelledError` when the step is no
+    longer wanted. `bundle` is the digest of the blueprint's bundle and `read_bundle` gives its bytes (a tar.gz).
     """
 
     inputs: Mapping[str, Any]
@@ -71,6 +72,59 @@ class StepContext(Struct, frozen=True, kw_only=True):
     log: FilteringBoundLogger
     bundle: str | None = None
     read_bundle: Callable[[], Awaitable[bytes]] | None = None
+    credentials: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def live(self) -> Mapping[int, Mapping[str, str]]:
+        """The live credentials, oldest first: one, or two while a rotation goes on."""
+        return dict(sorted(self.credentials.items())) if self.credentials else {1: self.secrets}
+
+    @property
+    def version(self) -> int:
+        """The newest credential's version."""
+        return max(self.live)
+
+
+class Member(Struct, frozen=True, kw_only=True):
+    """A person with access of their own. `secrets` holds the minted `password`; `role` is the person's in the project
+    or environment: viewers read, developers read and write, operators and admins may do what the owner may."""
+
+    name: str
+    role: Literal["viewer", "developer", "operator", "admin"]
+    secrets: Mapping[str, str]
+
+
+class Source(Struct, frozen=True, kw_only=True):
+    """What a component is to be a copy of.
+
+    `provider` is the source's target, opened (a provider of the same kind, perhaps of another server), `inputs` those
+    it was last applied with. `suspended`: nobody can be connected to it. `masking`: the bundle's scripts, in order,
+    by file name, to be run on the copy before anybody may see it (mode `masked`, else empty).
+    """
+
+    ref: ComponentRef
+    provider: Provider
+    inputs: Mapping[str, Any]
+    mode: Literal["schema", "full", "masked"]
+    suspended: bool = False
+    masking: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class Seeded(Struct, frozen=True, kw_only=True):
+    """A finished copy. `point` is what the source's server calls the moment that it shows (a snapshot, a log position,
+    a sequence number); `rows` counts what people count there (rows, keys, messages)."""
+
+    rows: int
+    bytes: int
+    point: str = ""
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """What an apply would do to one resource; `fields` says per property what would change, secrets hidden."""
+
+    resource: str
+    kind: Literal["create", "update", "replace", "delete"]
+    fields: dict[str, str] = field(default_factory=dict)
 
 
 class Provider(Protocol):
@@ -107,6 +161,59 @@ class Suspends(Protocol):
 
     async def suspend(self, ref: ComponentRef, step: StepContext) -> None:
         """Stop it; already stopped is success."""
+        ...
+
+
+@runtime_checkable
+class RotatesCredentials(Protocol):
+    """Can have two credentials of a component valid side by side. Never three live, never none.
+
+    `apply` makes every credential of `step.live` valid and ends no other, so that a late one harms nothing.
+    """
+
+    async def issue(self, ref: ComponentRef, step: StepContext) -> Applied:
+        """Make the newest of `step.live` valid beside the others; valid already is success. Gives what `apply` gives,
+        with the newest's secrets."""
+        ...
+
+    async def retire(self, ref: ComponentRef, step: StepContext, version: int, secrets: Mapping[str, str]) -> None:
+        """End one credential (`secrets` are its own; `step.live` are those that stay) and its open sessions; ended
+        already is success. Returns only once the server itself has refused it."""
+        ...
+
+
+@runtime_checkable
+class GrantsAccess(Protocol):
+    """Can give people access of their own to a component."""
+
+    async def grant(
+        self, ref: ComponentRef, step: StepContext, members: tuple[Member, ...]
+    ) -> Mapping[str, Mapping[str, str]]:
+        """Make personal access exactly that of `members`: who is not named (any more) loses it, and their open sessions
+        end. Gives each member's secrets by name, such as `url`; `remove` ends all access."""
+        ...
+
+
+@runtime_checkable
+class CopiesData(Protocol):
+    """Can make a component a copy of another's data."""
+
+    async def seed(self, ref: ComponentRef, step: StepContext, source: Source) -> Seeded:
+        """Copy, before the component's first `apply`, from one consistent snapshot while the source serves on.
+
+        What is not finished stands where nobody but the twin may enter and has no completion mark; without the mark
+        it is removed and made anew, with it, it is done and is not copied again. Opening it to its users is the work
+        of `apply`. Reports rows and bytes by `step.heartbeat`. `remove` clears every stage of it.
+        """
+        ...
+
+
+@runtime_checkable
+class PreviewsChanges(Protocol):
+    """Can tell what an apply would do, resource by resource."""
+
+    async def preview(self, ref: ComponentRef, step: StepContext) -> tuple[Change, ...]:
+        """What `apply` with this step would change in the world; changes nothing itself."""
         ...
 
 

@@ -53,6 +53,7 @@ def make_step(
     log: FilteringBoundLogger | None = None,
     bundle: str | None = None,
     read_bundle: Callable[[], Awaitable[bytes]] | None = None,
+    credentials: Mapping[int, Mapping[str, str]] | None = None,
 ) -> StepContext:
     """One attempt's context: its deadline in `seconds`, heartbeats that nobody hears and a log that nobody reads."""
     return StepContext(
@@ -65,6 +66,7 @@ def make_step(
         log=log or make_log(LogCapture()),
         bundle=bundle,
         read_bundle=read_bundle,
+        credentials=dict(credentials or {}),
     )
 
 
