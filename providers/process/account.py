@@ -10,6 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from providers.process.spec import Config
+from twin.children.running import User
 from twin.domain.errors import Blocked, Invalid
 
 
@@ -19,6 +20,11 @@ class Account(Struct, frozen=True):
     name: str
     uid: int
     gid: int
+
+    @property
+    def user(self) -> User:
+        """Its numbers, as children are started with them."""
+        return User(self.uid, self.gid)
 
     def admit(self, folder: Path) -> None:
         """Let it go through a directory of ours, without seeing what is in it."""

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 import re
 import subprocess
 import sys
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from msgspec import Struct
 
 from providers.process.account import Account
-from providers.process.environment import loader
-from providers.process.errors import blocked_by_interpreter, hide, interpreter_failed, words_to_hide_in_logs
+from providers.process.errors import blocked_by_interpreter, words_to_hide_in_logs
 from providers.process.layout import Layout, ServiceDirectory
+from twin.children import running
+from twin.children.environment import loader
+from twin.children.running import NoInterpreter, Output, interpreter_failed
 from twin.domain.errors import Terminal, Transient
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
-GUARD = Path(__file__).with_name("guard.py")
 PORTS = range(20000, 32000)  # below the range that systems hand out for outgoing connections
 ADDRESS_IN_USE = re.compile(r"address (is )?already in use|EADDRINUSE|errno (98|48)\b", re.IGNORECASE)
-_OUTPUT_BYTES = 256 * 1024
 _START_SECONDS = 30.0
-_BEAT_SECONDS = 2.0
-_LAST_WORDS_SECONDS = 1.0
 
 
 class Order(Struct, frozen=True, kw_only=True):
@@ -54,13 +49,6 @@ class Order(Struct, frozen=True, kw_only=True):
         return f"Order({self.slot})"
 
 
-class Output(Struct, frozen=True):
-    """How a guarded command ended, and the last of what it said."""
-
-    code: int
-    text: str
-
-
 def start(layout: Layout, directory: ServiceDirectory, order: Order, marks: dict[str, str], *, target: str) -> bool:
     """Start a replica under its supervisor; blocks for tens of milliseconds. False if the slot was taken meanwhile.
 
@@ -79,7 +67,7 @@ def start(layout: Layout, directory: ServiceDirectory, order: Order, marks: dict
         "env": order.env,
         "cwd": str(order.cwd),
         "host": order.host,
-        "as": as_account(order.account),
+        "as": running.as_user(order.account.user if order.account else None),
         "ports": candidates,
         "reservations": str(layout.ports),
         "lock": str(lock),
@@ -132,69 +120,18 @@ async def run_guarded(
     beat: Callable[[], Awaitable[None]],
     secrets: Sequence[str] = (),
 ) -> Output:
-    """Run a command that dies with us, and return its last output without `secrets`.
-
-    Raises TimeoutError at `deadline`, Blocked if no Python can start; cancelling kills the command's process group too.
-    """
-    guard = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-I",
-        "-S",
-        str(GUARD),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=loader() | marks,
-        cwd="/",
-        start_new_session=True,
-    )
-    assert guard.stdin is not None
-    assert guard.stdout is not None
-    assert guard.stderr is not None
-    said, own = _Said(), _Said()
-    reading = [asyncio.create_task(said.read(guard.stdout)), asyncio.create_task(own.read(guard.stderr))]
-    ending = asyncio.create_task(guard.wait())
+    """Run a command that dies with us (`twin.children.running`) as the target's account. Raises TimeoutError at
+    `deadline`, Blocked if no Python can start."""
     try:
-        wanted = {"command": list(command), "cwd": str(cwd), "env": env, "as": as_account(account)}
-        guard.stdin.write(json.dumps(wanted).encode() + b"\n")
-        async with asyncio.timeout((deadline - datetime.now(UTC)).total_seconds()):
-            while not ending.done():
-                await asyncio.wait({ending}, timeout=_BEAT_SECONDS)
-                await beat()
-    finally:
-        guard.stdin.close()  # the guard kills the group and ends
-        await ending
-        # not for ever: a process that left the group may hold the pipe open
-        await asyncio.wait(reading, timeout=_LAST_WORDS_SECONDS)
-        for task in reading:
-            task.cancel()
-        await asyncio.wait(reading)
-    if ending.result() and (failed := interpreter_failed(own.bytes())):
-        raise blocked_by_interpreter(target, failed)
-    return Output(ending.result(), hide(said.text(), secrets))
-
-
-def as_account(account: Account | None) -> dict[str, Any]:
-    """The arguments of Popen that make a command another user's, without any group of ours."""
-    return {} if account is None else {"user": account.uid, "group": account.gid, "extra_groups": []}
-
-
-class _Said:
-    """The end of what a stream gives, so that endless output costs no memory."""
-
-    def __init__(self) -> None:
-        self._chunks: deque[bytes] = deque()
-        self._size = 0
-
-    async def read(self, stream: asyncio.StreamReader) -> None:
-        while chunk := await stream.read(65536):
-            self._chunks.append(chunk)
-            self._size += len(chunk)
-            while self._size - len(self._chunks[0]) > _OUTPUT_BYTES:
-                self._size -= len(self._chunks.popleft())
-
-    def bytes(self) -> bytes:
-        return b"".join(self._chunks)
-
-    def text(self) -> str:
-        return self.bytes().decode("utf-8", "replace")
+        return await running.run(
+            command,
+            cwd=cwd,
+            env=env,
+            marks=marks,
+            deadline=deadline,
+            beat=beat,
+            user=account.user if account else None,
+            secrets=secrets,
+        )
+    except NoInterpreter as failed:
+        raise blocked_by_interpreter(target, str(failed)) from None

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from urllib.parse import unquote, urlsplit
 
+from twin.children.hiding import password_of, words_to_hide
 from twin.domain.errors import Blocked, StepFailure, Terminal, Transient
-
-HIDDEN = "•••"
-SHORTEST_SECRET = 6  # shorter ones would hide ordinary words
 
 _DISK = {errno.ENOSPC, errno.EDQUOT}
 _PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -33,13 +30,6 @@ _GIT_ABSENT = re.compile(
     re.IGNORECASE,
 )
 
-_NO_INTERPRETER = re.compile(
-    r"error while loading shared libraries|error loading shared library|library not loaded|symbol lookup error"
-    r"|symbol not found|version `[^']+' not found|fatal python error|could not find platform",
-    re.IGNORECASE,
-)
-_LAST_WORDS = 600
-
 
 def blocked_by_disk(target: str, what: str) -> Blocked:
     """The file system of the target's directory is full."""
@@ -58,12 +48,6 @@ def blocked_by_interpreter(target: str, said: str) -> Blocked:
         mend="Have the twin run on a Python that starts with `env -i` (with LD_LIBRARY_PATH at most), "
         f"then: twin blocks resolve process/{target}/interpreter",
     )
-
-
-def interpreter_failed(said: bytes) -> str:
-    """Its last words, if an interpreter or the system's loader has given up before our program began; else empty."""
-    text = said.decode("utf-8", "replace").strip()
-    return text[-_LAST_WORDS:] if _NO_INTERPRETER.search(text) else ""
 
 
 def blocked_by_git(target: str) -> Blocked:
@@ -119,36 +103,11 @@ def git_failure(target: str, said: str) -> StepFailure:
     return Terminal(f"git failed: {last}", field="source.git")
 
 
-def words_to_hide(values: Iterable[str], shortest: int = SHORTEST_SECRET) -> list[str]:
-    """The texts that must not be shown: each value, its lines, and the password within a URL; longest first."""
-    words: set[str] = set()
-    for value in values:
-        words.add(value)
-        words.update(value.splitlines())
-        password = _password(value)
-        words.update((password, unquote(password)))
-    return sorted((word for word in words if len(word) >= shortest), key=len, reverse=True)
-
-
 def words_to_hide_in_logs(env: Mapping[str, str]) -> list[str]:
     """Like `words_to_hide`, but it leaves ordinary short settings readable (LOG_LEVEL=warning): long values, passwords
     of URLs, and the values of variables whose names say that they are secret."""
     telling = re.compile(r"SECRET|TOKEN|PASS|PWD|KEY|CREDENTIAL|AUTH|DSN|SALT|PRIVATE", re.IGNORECASE)
     plain = [value for value in env.values() if len(value) >= 12]
     named = [value for name, value in env.items() if telling.search(name)]
-    passwords = [password for value in env.values() if (password := _password(value))]
+    passwords = [password for value in env.values() if (password := password_of(value))]
     return sorted({*words_to_hide(plain, 12), *words_to_hide([*named, *passwords])}, key=len, reverse=True)
-
-
-def hide(text: str, words: Iterable[str]) -> str:
-    """`text` without any of `words` (as `words_to_hide` gives them)."""
-    for word in words:
-        text = text.replace(word, HIDDEN)
-    return text
-
-
-def _password(value: str) -> str:
-    try:
-        return urlsplit(value).password or ""
-    except ValueError:
-        return ""

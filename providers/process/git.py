@@ -11,16 +11,15 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from providers.process.account import Account
-from providers.process.client import Output, run_guarded
-from providers.process.environment import PATH
-from providers.process.errors import blocked_by_git, git_failure, words_to_hide
+from providers.process.client import run_guarded
+from providers.process.errors import blocked_by_git, git_failure
 from providers.process.spec import GitSource
+from twin.children.environment import PATH, network
+from twin.children.hiding import words_to_hide
+from twin.children.running import Output
 from twin.domain.errors import Terminal
 
 _COMMIT = re.compile(r"^[0-9a-f]{40}([0-9a-f]{24})?$")
-# what git needs of the worker's environment to reach the network; it runs no code of the repository
-_NETWORK = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "no_proxy", "SSL_CERT_FILE",
-            "SSL_CERT_DIR", "GIT_SSL_CAINFO")  # fmt: skip
 # What git fetches over the network: a URL, or its short form for ssh (git@host:path). All else is a file of this
 # machine or runs a program (ext::, fd::).
 _REMOTE = re.compile(r"(https?|ssh|git)://|(?!file:)(?!-)[^/:\s]+:(?!:|//)")
@@ -69,7 +68,7 @@ class Repository:
             "GIT_SSH_COMMAND": "ssh -o BatchMode=yes",
             "TWIN_GIT_USER": user,
             "TWIN_GIT_PASSWORD": password,
-            **{name: os.environ[name] for name in _NETWORK if name in os.environ},
+            **network("GIT_SSL_CAINFO"),
             **marks,
         }
 

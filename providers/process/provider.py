@@ -16,12 +16,14 @@ from msgspec import Struct
 
 from providers.process import health, logs, world
 from providers.process.account import Account, account, account_here
-from providers.process.errors import translated, words_to_hide
+from providers.process.errors import translated
 from providers.process.layout import Layout, ServiceDirectory, delete, write_private
 from providers.process.replicas import Replicas, Slot, forget, survey, version
 from providers.process.source import collect, ensure_source
 from providers.process.spec import SERVICE, Config, Service, Watched, config, parse, watched
 from providers.process.world import SlotState
+from twin.children import processes
+from twin.children.hiding import words_to_hide
 from twin.domain.component_type import ComponentType
 from twin.domain.errors import Terminal, Transient
 from twin.domain.identity import ComponentRef, EnvironmentId, Placement, ownership_mark
@@ -118,13 +120,13 @@ class ProcessProvider:
                 record = read_record(directory)
                 grace = record.stop_grace if record else self._grace(step)
 
-                def find() -> list[world.Marked]:
-                    return world.marked(ref.mark, component=ref.name, slots=directory.slots)
+                def find() -> list[processes.Marked]:
+                    return world.of_service(ref.mark, ref.name, directory.slots)
 
                 if directory.slots.exists():
                     for lock in directory.slots.glob("*.lock"):  # a supervisor that is only starting now gives up
                         lock.unlink(missing_ok=True)
-                if left := await world.stop(find, grace=grace, beat=beat):
+                if left := await processes.stop(find, grace=grace, beat=beat):
                     raise Transient(f"Processes do not end: {', '.join(str(process.pid) for process in left)}.")
                 if directory.root.exists():
                     forget(directory.slots)
@@ -135,7 +137,7 @@ class ProcessProvider:
     async def owned(self, environment: EnvironmentId) -> AsyncIterator[Resource]:
         """Processes by their mark, then directories."""
         with translated(self.target):
-            for process in await asyncio.to_thread(world.marked, ownership_mark(environment)):
+            for process in await asyncio.to_thread(processes.marked, ownership_mark(environment)):
                 started = datetime.fromtimestamp(process.started, UTC).isoformat(timespec="seconds")
                 detail = f"{process.component} {process.slot}: {process.name}, started {started}"
                 yield Resource(kind="process", external_id=str(process.pid), detail=detail)

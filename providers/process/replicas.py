@@ -18,13 +18,16 @@ from msgspec import Struct
 from providers.process import client, health, logs, world
 from providers.process.account import Account
 from providers.process.client import ADDRESS_IN_USE, Order
-from providers.process.environment import marks, of_replica
-from providers.process.errors import hide
+from providers.process.environment import of_replica
 from providers.process.health import Complaint
 from providers.process.layout import Layout, ServiceDirectory
 from providers.process.source import Source
 from providers.process.spec import Service
-from providers.process.world import Marked, SlotState
+from providers.process.world import SlotState
+from twin.children import processes
+from twin.children.environment import marks
+from twin.children.hiding import hide
+from twin.children.processes import Marked
 from twin.domain.errors import Terminal, Transient
 from twin.domain.identity import ComponentRef
 
@@ -66,7 +69,7 @@ class Slot(Struct, frozen=True):
 def survey(ref: ComponentRef, directory: ServiceDirectory) -> list[Slot]:
     """All slots of a service: from the process table and from the records. Blocks for some milliseconds."""
     alive: dict[str, list[Marked]] = {}
-    for process in world.marked(ref.mark, component=ref.name, slots=directory.slots):
+    for process in world.of_service(ref.mark, ref.name, directory.slots):
         alive.setdefault(process.slot, []).append(process)
     names = set(alive) | {path.stem for path in directory.slots.glob("*.json")}
     slots = []
@@ -133,10 +136,10 @@ class Replicas(Struct, frozen=True, kw_only=True):
             return
 
         def find() -> list[Marked]:
-            found = world.marked(self.ref.mark, component=self.ref.name, slots=self.directory.slots)
+            found = world.of_service(self.ref.mark, self.ref.name, self.directory.slots)
             return [process for process in found if process.slot in names]
 
-        if left := await world.stop(find, grace=grace, beat=self.beat):
+        if left := await processes.stop(find, grace=grace, beat=self.beat):
             raise Transient(f"Processes do not end: {', '.join(str(process.pid) for process in left)}.")
         for name in names:
             if not keep_record:

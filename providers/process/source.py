@@ -11,14 +11,15 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from providers.process import world
 from providers.process.account import Account
-from providers.process.bundle import unpack
 from providers.process.client import run_guarded
-from providers.process.environment import clean, marks
+from providers.process.environment import clean
 from providers.process.git import Repository
 from providers.process.layout import ServiceDirectory, delete, write_private
 from providers.process.spec import Config, Service
+from twin.children import processes
+from twin.children.bundle import unpack
+from twin.children.environment import marks
 from twin.domain.errors import Terminal, Transient
 from twin.domain.identity import ComponentRef
 from twin.ports.provider import StepContext
@@ -131,10 +132,10 @@ async def _build(
 async def _end_earlier_builds(ref: ComponentRef, beat: Callable[[], Awaitable[None]]) -> None:
     """Only one build at a time works in a directory: whatever is left of a dead worker's ends first."""
 
-    def find() -> list[world.Marked]:
-        return [process for process in world.marked(ref.mark, component=ref.name) if process.slot == BUILD]
+    def find() -> list[processes.Marked]:
+        return [process for process in processes.marked(ref.mark, component=ref.name) if process.slot == BUILD]
 
     if left := await asyncio.to_thread(find):
-        world.send(left, signal.SIGKILL)
-        if await world.stop(find, grace=0.0, beat=beat):
+        processes.send(left, signal.SIGKILL)
+        if await processes.stop(find, grace=0.0, beat=beat):
             raise Transient("A build of an earlier attempt cannot be ended yet.")

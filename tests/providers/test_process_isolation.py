@@ -14,11 +14,12 @@ import psutil
 import pytest
 
 from providers.process import KIND
-from providers.process.errors import hide, translated, words_to_hide, words_to_hide_in_logs
+from providers.process.errors import translated, words_to_hide_in_logs
 from providers.process.provider import ProcessProvider
 from providers.process.spec import Service, parse
 from providers.process.supervisor import LOG_BYTES, Log
 from tests.providers.process_world import apps, ask, open_provider, processes, step
+from twin.children.hiding import hide, words_to_hide
 from twin.domain.errors import Blocked, Invalid, Terminal, Transient
 from twin.domain.identity import ComponentRef
 from twin.domain.targets import Target

@@ -19,11 +19,11 @@ from typing import Any
 import psutil
 import pytest
 
-from providers.process.bundle import unpack
 from providers.process.git import Repository
 from providers.process.provider import ProcessProvider
 from providers.process.spec import GitSource
 from tests.providers.process_world import APP, ask, bundle, open_provider, processes, step
+from twin.children.bundle import unpack
 from twin.domain.errors import Blocked, StepFailure, Terminal, Transient
 from twin.domain.identity import ComponentRef
 from twin.testing.steps import make_ref
