@@ -10,7 +10,7 @@ SUITES := $(FIRST) $(wildcard tests/test_*.py) \
 	$(filter-out $(FIRST) $(LAST) tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/))) $(LAST)
 
 .DEFAULT_GOAL := help
-.PHONY: help run stop setup test lint types contracts check format lock simulate clean tools bench bench-compare
+.PHONY: help run stop setup test lint types contracts check format lock simulate clean tools peers bench bench-compare
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-17s %s\n", $$1, $$2}'
@@ -28,7 +28,10 @@ $(STAMP): requirements.lock pyproject.toml tools/setup.sh
 	@sh tools/setup.sh
 	@touch $@
 
-test: $(STAMP) ## all tests, with real servers; SUITES=tests/store or ARGS="-k scale" narrow them
+# Who narrows to suites that have nothing to do with Pulumi need not have it built.
+WITH_PULUMI := tests tests/providers tests/providers/test_pulumi% tests/acceptance tests/acceptance/test_pulumi% tests/examples%
+
+test: $(STAMP) $(if $(filter $(WITH_PULUMI),$(SUITES)),tools) ## all tests, with real servers; SUITES=tests/store or ARGS="-k scale" narrow them
 	@$(PY) -m pytest $(SUITES) $(ARGS)
 
 lint: $(STAMP) ## ruff: rules and format
@@ -47,10 +50,15 @@ format: $(STAMP) ## have ruff mend what it can
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
-tools: $(STAMP) ## the peers for `make bench` in .tools: five minutes, once. Needs npm and go; tells what it lacks
-	@sh tests/benchmarks/tools.sh
+tools: .tools/pulumi .tools/pulumi-language-yaml ## Pulumi's CLI and YAML in .tools: built from Go's modules, some minutes, once
 
-bench: tools ## measure everything beside the peers; writes docs/benchmarks.md. A quarter of an hour on an idle machine
+.tools/%: tools/%/go.mod tools/%/go.sum | $(STAMP)
+	@sh tools/go.sh $*
+
+peers: $(STAMP) ## the peers for `make bench` in .tools: five minutes, once. Needs npm; tells what it lacks
+	@sh tests/benchmarks/peers.sh
+
+bench: peers ## measure everything beside the peers; writes docs/benchmarks.md. A quarter of an hour on an idle machine
 	@$(PY) -m tests.benchmarks.run $(ARGS)
 
 bench-compare: $(STAMP) ## measure Twin again and name what is worse than the committed result beyond noise

@@ -24,11 +24,6 @@ restate() {
         npm ci --prefix .tools/restate --ignore-scripts --no-audit --no-fund && touch .tools/restate/package-lock.json
 }
 
-temporal() {
-    [ .tools/temporal -nt tools/temporal/go.mod ] && return 0
-    (cd tools/temporal && go build -o ../../.tools/temporal github.com/temporalio/cli/cmd/temporal)
-}
-
 have bench-venv python_packages
 have restate restate
-have temporal temporal
+have temporal sh tools/go.sh temporal
