@@ -18,7 +18,6 @@ PACKAGES = ("twin", "api", "providers")
 LONGEST = 400
 LONG = {
     "twin/ports/store.py": "the one port to the store; it is read as a whole by who writes another",
-    "providers/postgres/client.py": "all statements of one server, each tested by calling it twice",
 }
 """Files with more lines, each with the reason why two files would be worse."""
 

@@ -19,14 +19,14 @@ from psycopg.errors import DuplicateDatabase, DuplicateObject, UniqueViolation
 from providers.postgres.errors import (
     CONNECT,
     CREATE_DATABASE,
-    CREATE_ROLE,
     Doing,
-    dropping_role,
+    answer_to_login,
     installing,
     translate,
     translated,
     working_on,
 )
+from providers.postgres.names import marked
 from providers.postgres.spec import TargetConfig
 from twin.domain.errors import Blocked, Terminal
 
@@ -80,13 +80,6 @@ class DatabaseState(Struct, frozen=True, kw_only=True):
         return self.connections == INVALID
 
 
-class RoleState(Struct, frozen=True, kw_only=True):
-    """A role as pg_roles shows it."""
-
-    login: bool
-    powers: tuple[str, ...]
-
-
 class Found(Struct, frozen=True):
     """A database or role in the inventory."""
 
@@ -113,6 +106,29 @@ class Server:
             yield Session(connection, target=self._target, user=config.user)
         finally:
             await connection.close()
+
+    async def refuses(self, database: str, user: str, password: str) -> bool:
+        """Whether the server itself turns that login away. Raises Transient if it gives no answer."""
+        config = self._config
+        try:
+            connection = await psycopg.AsyncConnection.connect(
+                host=config.host,
+                port=config.port,
+                dbname=database,
+                user=user,
+                password=password,
+                sslmode=config.sslmode,
+                gssencmode="disable",
+                connect_timeout=CONNECT_TIMEOUT,
+                application_name="twin",
+            )
+        except psycopg.OperationalError as error:
+            answer = answer_to_login(error)
+            if answer is None:
+                raise translate(error, target=self._target, user=config.user, doing=CONNECT) from None
+            return answer == "refused"
+        await connection.close()
+        return False
 
     async def _connect(self, database: str) -> psycopg.AsyncConnection[Any]:
         config = self._config
@@ -156,12 +172,17 @@ class Session:
         self._target = target
         self._user = user
 
+    @property
+    def target(self) -> str:
+        """The target's name, with which the keys of Blocks begin."""
+        return self._target
+
     # --- reading ---
 
     async def identity(self) -> str | None:
         """The cluster's system identifier, which survives restarts and failovers; None if we may not read it."""
         try:
-            rows = await self._read("SELECT system_identifier FROM pg_catalog.pg_control_system()")
+            rows = await self.read("SELECT system_identifier FROM pg_catalog.pg_control_system()")
         except Blocked:
             return None
         return str(rows[0][0])
@@ -172,19 +193,19 @@ class Session:
         The engine runs no two steps on one component, so whoever still holds it has lost its lease: its session is
         ended, and what it does after that is refused here as its result is there.
         """
-        await self._read("SELECT pg_catalog.set_config('lock_timeout', %s, false)", FROZEN_AFTER)
+        await self.read("SELECT pg_catalog.set_config('lock_timeout', %s, false)", FROZEN_AFTER)
         try:
             await self._connection.execute(_LOCK, [name])
         except psycopg.errors.LockNotAvailable:
-            await self._read(_END_HOLDER, name)
-            await self._read(_LOCK, name)
+            await self.read(_END_HOLDER, name)
+            await self.read(_LOCK, name)
         except psycopg.Error as error:
             raise translate(error, target=self._target, user=self._user, doing=CONNECT) from None
-        await self._read("SELECT pg_catalog.set_config('lock_timeout', %s, false)", LOCK_TIMEOUT)
+        await self.read("SELECT pg_catalog.set_config('lock_timeout', %s, false)", LOCK_TIMEOUT)
 
     async def database(self, name: str) -> DatabaseState | None:
         """The database of that name, or None."""
-        rows = await self._read(
+        rows = await self.read(
             # datlocale is new in PostgreSQL 17; through jsonb one statement reads every version.
             """
             SELECT pg_get_userbyid(d.datdba), pg_encoding_to_char(d.encoding),
@@ -207,65 +228,40 @@ class Session:
             mark=mark,
         )
 
-    async def role(self, name: str) -> RoleState | None:
-        """The role of that name, or None."""
-        rows = await self._read(
-            """
-            SELECT rolcanlogin, rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls
-            FROM pg_catalog.pg_roles WHERE rolname = %s
-            """,
-            name,
-        )
-        if not rows:
-            return None
-        login, *flags = rows[0]
-        names = ("SUPERUSER", "CREATEDB", "CREATEROLE", "REPLICATION", "BYPASSRLS")
-        return RoleState(login=login, powers=tuple(name for name, has in zip(names, flags, strict=True) if has))
-
     async def extensions(self, owner: str) -> list[str]:
         """The extensions of this session's database, oldest first, without plpgsql and what `owner` installed itself:
         an app's own migrations may install trusted extensions, which are not ours to drop."""
-        rows = await self._read(
+        rows = await self.read(
             "SELECT extname, pg_catalog.pg_get_userbyid(extowner) FROM pg_catalog.pg_extension ORDER BY oid"
         )
         return [name for name, by in rows if name != "plpgsql" and by != owner]
 
     async def extension_names(self) -> set[str]:
         """Every extension of this session's database, whoever installed it."""
-        return {name for (name,) in await self._read("SELECT extname FROM pg_catalog.pg_extension")}
+        return {name for (name,) in await self.read("SELECT extname FROM pg_catalog.pg_extension")}
 
-    async def owned(self, *, mark: str, prefix: str) -> list[Found]:
-        """Databases and roles with that mark, or, since a crash may come before the mark, with that prefix."""
-        rows = await self._read(
+    async def owned(self, *, mark: str, prefixes: Sequence[str]) -> list[Found]:
+        """Databases and roles with that mark, or, since a crash may come before the mark, with one of the prefixes."""
+        rows = await self.read(
             """
-            SELECT 'postgres.database', d.datname::text, shobj_description(d.oid, 'pg_database')
-            FROM pg_catalog.pg_database AS d
-            WHERE shobj_description(d.oid, 'pg_database') = %(mark)s OR starts_with(d.datname::text, %(prefix)s)
-            UNION ALL
-            SELECT 'postgres.role', r.rolname::text, shobj_description(r.oid, 'pg_authid')
-            FROM pg_catalog.pg_roles AS r
-            WHERE shobj_description(r.oid, 'pg_authid') = %(mark)s OR starts_with(r.rolname::text, %(prefix)s)
+            WITH found (kind, name, comment) AS (
+                SELECT 'postgres.database', d.datname::text, shobj_description(d.oid, 'pg_database')
+                FROM pg_catalog.pg_database AS d
+                UNION ALL
+                SELECT 'postgres.role', r.rolname::text, shobj_description(r.oid, 'pg_authid')
+                FROM pg_catalog.pg_roles AS r
+            )
+            SELECT kind, name, comment FROM found
+            WHERE comment = %(mark)s OR starts_with(comment, %(mark)s || ' ')
+               OR EXISTS (SELECT FROM unnest(%(prefixes)s::text[]) AS prefix WHERE starts_with(name, prefix))
             ORDER BY 1, 2
             """,
             mark=mark,
-            prefix=prefix,
+            prefixes=list(prefixes),
         )
-        return [Found(kind, name, mark) for kind, name, mark in rows]
+        return [Found(kind, name, comment) for kind, name, comment in rows]
 
     # --- making ---
-
-    async def ensure_role(self, name: str, *, password: str, mark: str) -> None:
-        """A role that may log in with `password` and do nothing else; the server sees only a SCRAM verifier."""
-        verifier = self._connection.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256")
-        attributes = sql.SQL("LOGIN PASSWORD {}").format(sql.Literal(verifier.decode()))
-        role = sql.Identifier(name)
-        if await self.role(name) is None:
-            await self._create(
-                CREATE_ROLE, sql.SQL("CREATE ROLE {} NOSUPERUSER NOCREATEDB NOCREATEROLE {}").format(role, attributes)
-            )
-        await self._ensure_membership(name)
-        await self._do(working_on(name), sql.SQL("ALTER ROLE {} {}").format(role, attributes))
-        await self._do(working_on(name), sql.SQL("COMMENT ON ROLE {} IS {}").format(role, sql.Literal(mark)))
 
     async def ensure_database(self, name: str, *, encoding: str, locale: str, mark: str) -> None:
         """A database owned by the role of the same name, closed to every other role. A new one accepts no connections
@@ -280,34 +276,33 @@ class Session:
             self._refuse_other(name, state, encoding=encoding, locale=locale)
         database, role = sql.Identifier(name), sql.Identifier(name)
         if state is not None and state.owner != name:
-            await self._do(working_on(name), sql.SQL("ALTER DATABASE {} OWNER TO {}").format(database, role))
-        await self._do(working_on(name), sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(mark)))
-        await self._do(working_on(name), sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
+            await self.do(working_on(name), sql.SQL("ALTER DATABASE {} OWNER TO {}").format(database, role))
+        if state is None or not marked(state.mark, mark):
+            await self.do(working_on(name), sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(mark)))
+        await self.do(working_on(name), sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
 
     async def ensure_connection_limit(self, name: str, connections: int) -> None:
         """At most that many connections at once, superusers not counted."""
-        await self._do(
+        await self.do(
             working_on(name),
             sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(sql.Identifier(name), sql.Literal(connections)),
         )
 
     async def ensure_open(self, name: str) -> None:
         """The database accepts connections."""
-        await self._do(
+        await self.do(
             working_on(name), sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(name))
         )
 
     async def ensure_closed(self, name: str) -> None:
-        """The database accepts no connections and has none; its role, as owner able to reopen it, may not log in."""
-        if await self.role(name):
-            await self._do(working_on(name), sql.SQL("ALTER ROLE {} NOLOGIN").format(sql.Identifier(name)))
+        """The database accepts no connections and has none. Its owner could reopen it: end the logins first."""
         state = await self.database(name)
         if state is None or state.invalid:
             return
-        await self._do(
+        await self.do(
             working_on(name), sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(name))
         )
-        await self._do(
+        await self.do(
             working_on(name),
             sql.SQL(
                 "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity"
@@ -321,13 +316,13 @@ class Session:
         there = await self.extension_names()
         for name in names:
             if name not in there:
-                await self._do(
+                await self.do(
                     installing(name, database),
                     sql.SQL("CREATE EXTENSION IF NOT EXISTS {}").format(sql.Identifier(name)),
                 )
         for name in reversed(await self.extensions(owner=database)):
             if name not in names:
-                await self._do(
+                await self.do(
                     installing(name, database), sql.SQL("DROP EXTENSION IF EXISTS {}").format(sql.Identifier(name))
                 )
 
@@ -335,35 +330,49 @@ class Session:
 
     async def drop_database(self, name: str) -> None:
         """The database is gone with all that it held, whoever is connected."""
-        if await self.role(name):
-            await self._ensure_membership(name)  # another twin's admin may have made it
         await self.ensure_closed(name)
-        await self._do(
-            working_on(name), sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-        )
-
-    async def drop_role(self, name: str) -> None:
-        """The role is gone. Raises Blocked if it owns something in another database."""
-        await self._do(dropping_role(name), sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
+        await self.do(working_on(name), sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
     # --- how ---
 
-    async def _ensure_membership(self, name: str) -> None:
-        """An admin that is no superuser may give to a role, and act on what is the role's, only as its member."""
-        rows = await self._read("SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user")
-        if rows[0][0]:
-            return
-        # Since 16 a membership says by itself what it allows, and the one that CREATE ROLE gives allows neither.
-        options = sql.SQL(" WITH INHERIT TRUE, SET TRUE" if self._version >= 160000 else "")
-        await self._do(working_on(name), sql.SQL("GRANT {} TO CURRENT_USER{}").format(sql.Identifier(name), options))
+    async def may_all(self) -> bool:
+        """Whether we are a superuser."""
+        rows = await self.read("SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user")
+        return bool(rows[0][0])
+
+    def verifier(self, role: str, password: str) -> str:
+        """What the server stores in place of the password (SCRAM), made here so that it never sees the clear text."""
+        made = self._connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
+        return made.decode()
+
+    @property
+    def version(self) -> int:
+        """The server's, as 180001."""
+        return self._connection.info.server_version
+
+    async def read(self, statement: LiteralString, *args: object, **named: object) -> list[tuple[Any, ...]]:
+        """Rows of the catalogues."""
+        with translated(target=self._target, user=self._user, doing=CONNECT):
+            cursor = await self._connection.execute(statement, named or args)
+            return await cursor.fetchall()
+
+    async def do(self, doing: Doing, statement: sql.Composed) -> None:
+        """One statement; its refusal is named by `doing`."""
+        with translated(target=self._target, user=self._user, doing=doing):
+            await self._connection.execute(statement)
+
+    async def create(self, doing: Doing, statement: sql.Composed) -> None:
+        """As `do`; that another worker was faster, from the same inputs, is success."""
+        with translated(target=self._target, user=self._user, doing=doing), suppress(*CREATED_BY_ANOTHER):
+            await self._connection.execute(statement)
 
     async def _create_database(self, name: str, *, encoding: str, locale: str) -> None:
-        if locale in BUILTIN_LOCALES and encoding == "UTF8" and self._version >= 170000:
+        if locale in BUILTIN_LOCALES and encoding == "UTF8" and self.version >= 170000:
             place = sql.SQL("LOCALE_PROVIDER builtin BUILTIN_LOCALE {} LC_COLLATE 'C' LC_CTYPE 'C'")
         else:
             place = sql.SQL("LOCALE {}")
         statement = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING {} {} ALLOW_CONNECTIONS false")
-        await self._create(
+        await self.create(
             CREATE_DATABASE,
             statement.format(
                 sql.Identifier(name), sql.Identifier(name), sql.Literal(encoding), place.format(sql.Literal(locale))
@@ -383,21 +392,3 @@ class Session:
                     f'{self._target}: database "{name}" stands with {field} {has}, which cannot become {wanted}',
                     field=field,
                 )
-
-    async def _read(self, statement: LiteralString, *args: str, **named: str) -> list[tuple[Any, ...]]:
-        with translated(target=self._target, user=self._user, doing=CONNECT):
-            cursor = await self._connection.execute(statement, named or args)
-            return await cursor.fetchall()
-
-    async def _do(self, doing: Doing, statement: sql.Composed) -> None:
-        with translated(target=self._target, user=self._user, doing=doing):
-            await self._connection.execute(statement)
-
-    async def _create(self, doing: Doing, statement: sql.Composed) -> None:
-        """As `_do`; that another worker was faster, from the same inputs, is success."""
-        with translated(target=self._target, user=self._user, doing=doing), suppress(*CREATED_BY_ANOTHER):
-            await self._connection.execute(statement)
-
-    @property
-    def _version(self) -> int:
-        return self._connection.info.server_version

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import psycopg
 from msgspec import Struct
@@ -165,6 +166,16 @@ def translate(error: psycopg.Error, *, target: str, user: str, doing: Doing) -> 
     if passing := TRANSIENT.get(code) or TRANSIENT.get(code[:2]):
         return Transient(f"{place}: {passing}: {said}")
     return Terminal(f"{place} refused to {doing.action}: {said}", field=doing.field)
+
+
+def answer_to_login(error: psycopg.OperationalError) -> Literal["refused", "known"] | None:
+    """Whether a failed login was turned away for its role or password, or failed after those were found right (the
+    database is closed, the role may not connect to it). None: neither is proven."""
+    code = error.sqlstate or _code_of_connection(error)
+    if code in CREDENTIALS:
+        return "refused"
+    after = code == PRIVILEGE or "is not currently accepting connections" in str(error)
+    return "known" if after else None
 
 
 @contextmanager

@@ -8,10 +8,12 @@ from urllib.parse import quote
 
 import msgspec
 
-from providers.postgres.client import DatabaseState, RoleState, Server
+from providers.postgres import names, roles
+from providers.postgres.client import Server, Session
+from providers.postgres.drift import database_drift, extension_drift, newest, role_drift
 from providers.postgres.spec import PROVIDER, TYPES, Credentials, DatabaseInputs, TargetConfig
-from twin.domain.errors import Invalid, Terminal
-from twin.domain.identity import ComponentRef, EnvironmentId, Placement, ownership_mark, physical_name
+from twin.domain.errors import Invalid, Terminal, Transient
+from twin.domain.identity import ComponentRef, EnvironmentId, Placement, ownership_mark
 from twin.domain.targets import Target
 from twin.ports.provider import Applied, Observed, Resource, StepContext
 
@@ -35,75 +37,105 @@ class PostgresProvider:
         return Placement(target=self._target.name, endpoint=endpoint, identity=identity or endpoint)
 
     async def apply(self, ref: ComponentRef, step: StepContext) -> Applied:
-        """Role, database, limit, extensions, in this order; from suspended too."""
+        """Roles, database, limit, extensions, in this order; from suspended too."""
         inputs = _inputs(step.inputs)
-        password = step.secrets["password"]
         async with self._server.session() as pg:
             await pg.lock(ref.name)
-            await pg.ensure_role(ref.name, password=password, mark=ref.mark)
-            await step.heartbeat("the role stands")
+            await self._ensure_roles(pg, ref, step)
+            await step.heartbeat("the roles stand")
             await pg.ensure_database(ref.name, encoding=inputs.encoding, locale=inputs.locale, mark=ref.mark)
             await pg.ensure_connection_limit(ref.name, inputs.connections)
             await pg.ensure_open(ref.name)
             await step.heartbeat("the database stands")
             async with self._server.session(ref.name) as inside:
+                await roles.reassign(inside, ref)
                 await inside.ensure_extensions(ref.name, inputs.extensions)
-        return Applied(
-            external_id=ref.name,
-            outputs=self._outputs(ref),
-            secrets={"url": self._url(ref, password), "password": password},
-        )
+        return self._applied(ref, step)
 
     async def observe(self, ref: ComponentRef, inputs: Mapping[str, Any]) -> Observed | None:
-        """The database and its role, compared with `inputs`."""
+        """The database and its roles, compared with `inputs`."""
         wanted = _inputs(inputs)
         installed: set[str] | None = None
         ours: list[str] = []
         async with self._server.session() as pg:
             database = await pg.database(ref.name)
-            role = await pg.role(ref.name)
-        if database is None and role is None:
+            owner = await roles.role(pg, ref.name)
+            found = {name: await roles.role(pg, name) for name in names.logins(ref)}
+        if database is None and owner is None:
             return None
         if database is not None and database.open and not database.invalid:
             async with self._server.session(ref.name) as inside:
                 installed = await inside.extension_names()
                 ours = await inside.extensions(owner=ref.name)
-        drift = _database_drift(ref, database, wanted) | _role_drift(ref, role)
+        logins = {name: state for name, state in found.items() if state is not None}
+        drift = database_drift(ref, database, wanted) | role_drift(ref, owner, logins)
         if installed is not None:
-            drift |= _extension_drift(installed, ours, wanted)
-        return Observed(external_id=ref.name, outputs=self._outputs(ref), drift=drift)
+            drift |= extension_drift(installed, ours, wanted)
+        outputs = self._outputs(ref, newest(ref, logins) or ref.name)
+        return Observed(external_id=ref.name, outputs=outputs, drift=drift)
 
-    async def suspend(self, ref: ComponentRef, step: StepContext) -> None:
-        """Close the database and its role and end what is connected; the data stays."""
+    async def issue(self, ref: ComponentRef, step: StepContext) -> Applied:
+        """A login role for the newest credential, beside the one before it."""
         async with self._server.session() as pg:
             await pg.lock(ref.name)
+            await self._ensure_roles(pg, ref, step)
+        return self._applied(ref, step)
+
+    async def retire(self, ref: ComponentRef, step: StepContext, version: int, secrets: Mapping[str, str]) -> None:
+        """Close that version's login, end its sessions, and see the server refuse its password."""
+        async with self._server.session() as pg:
+            await pg.lock(ref.name)
+            await roles.retire(pg, ref, version)
+            await step.heartbeat("the login is closed")
+            await roles.prove_refused(self._server, pg, ref, version, secrets["password"])
+            database = await pg.database(ref.name)
+            if database is not None and database.open:
+                async with self._server.session(ref.name) as inside:
+                    await roles.reassign(inside, ref)
+
+    async def suspend(self, ref: ComponentRef, step: StepContext) -> None:
+        """Close the database and its roles and end what is connected; the data stays."""
+        async with self._server.session() as pg:
+            await pg.lock(ref.name)
+            await roles.ensure_suspended(pg, ref)
             await pg.ensure_closed(ref.name)
 
     async def remove(self, ref: ComponentRef, step: StepContext) -> None:
-        """Drop the database, whoever uses it, then its role."""
+        """Drop the database, whoever uses it, then its roles."""
         async with self._server.session() as pg:
             await pg.lock(ref.name)
+            await roles.ensure_suspended(pg, ref)
             await pg.drop_database(ref.name)
             await step.heartbeat("the database is dropped")
-            await pg.drop_role(ref.name)
+            await roles.drop(pg, ref)
 
     async def owned(self, environment: EnvironmentId) -> AsyncIterator[Resource]:
-        """Databases and roles with the environment's mark or its prefix."""
-        prefix = physical_name(environment, "", 0).removesuffix("_0")
+        """Databases and roles with the environment's mark or one of its prefixes."""
         async with self._server.session() as pg:
-            found = await pg.owned(mark=ownership_mark(environment), prefix=prefix)
+            found = await pg.owned(mark=ownership_mark(environment), prefixes=names.prefixes(environment))
         for each in found:
             yield Resource(kind=each.kind, external_id=each.name, detail=each.mark or "without the mark, by its name")
 
     async def close(self) -> None:
         """Nothing to give back: no connection outlives its call."""
 
-    def _outputs(self, ref: ComponentRef) -> dict[str, Any]:
-        return {"host": self._config.host, "port": self._config.port, "database": ref.name, "user": ref.name}
+    async def _ensure_roles(self, pg: Session, ref: ComponentRef, step: StepContext) -> None:
+        live = step.live
+        await roles.ensure_owner(pg, ref, live[min(live)]["password"])
+        for version, secrets in live.items():
+            if not await roles.ensure_login(pg, ref, version, secrets["password"]) and version == step.version:
+                raise Transient(f"credential {version} has ended, or a later one stands: this attempt came too late")
 
-    def _url(self, ref: ComponentRef, password: str) -> str:
+    def _applied(self, ref: ComponentRef, step: StepContext) -> Applied:
+        user, password = names.login(ref, step.version), step.live[step.version]["password"]
         endpoint = _endpoint(self._config.host, self._config.port)
-        return f"postgresql://{ref.name}:{quote(password, safe='')}@{endpoint}/{ref.name}"
+        url = f"postgresql://{user}:{quote(password, safe='')}@{endpoint}/{ref.name}"
+        return Applied(
+            external_id=ref.name, outputs=self._outputs(ref, user), secrets={"url": url, "password": password}
+        )
+
+    def _outputs(self, ref: ComponentRef, user: str) -> dict[str, Any]:
+        return {"host": self._config.host, "port": self._config.port, "database": ref.name, "user": user}
 
 
 class PostgresKind:
@@ -122,50 +154,6 @@ class PostgresKind:
         return PostgresProvider(
             target, _read(TargetConfig, target.config, "config"), _read(Credentials, credentials, "credentials")
         )
-
-
-def _database_drift(ref: ComponentRef, state: DatabaseState | None, wanted: DatabaseInputs) -> dict[str, str]:
-    if state is None:
-        return {"database": f'database "{ref.name}" does not exist'}
-    if state.invalid:
-        return {"database": f'a DROP of database "{ref.name}" was interrupted; what it held is lost'}
-    drift = {}
-    if state.connections != wanted.connections:
-        has = "any number of" if state.connections < 0 else state.connections
-        drift["connections"] = f"the database accepts {has} connections instead of {wanted.connections}"
-    for field, has, want in (("encoding", state.encoding, wanted.encoding), ("locale", state.locale, wanted.locale)):
-        if has != want:
-            drift[field] = f"the database has {field} {has} instead of {want}"
-    if state.owner != ref.name:
-        drift["owner"] = f'the database belongs to role "{state.owner}" instead of "{ref.name}"'
-    if state.public:
-        drift["access"] = "every role of the server may connect to the database"
-    if state.mark != ref.mark:
-        drift["mark"] = f"the comment on the database is {state.mark!r} instead of {ref.mark!r}"
-    if not state.open:
-        drift["suspended"] = "the database accepts no connections"
-    return drift
-
-
-def _role_drift(ref: ComponentRef, state: RoleState | None) -> dict[str, str]:
-    if state is None:
-        return {"role": f'role "{ref.name}" does not exist'}
-    if state.powers:
-        return {"role": f'role "{ref.name}" has {", ".join(state.powers)}'}
-    if not state.login:
-        return {"login": f'role "{ref.name}" may not log in'}
-    return {}
-
-
-def _extension_drift(installed: set[str], ours: list[str], wanted: DatabaseInputs) -> dict[str, str]:
-    missing = [name for name in wanted.extensions if name not in installed]
-    extra = [name for name in ours if name not in wanted.extensions]
-    parts = []
-    if missing:
-        parts.append(f"not installed: {', '.join(missing)}")
-    if extra:
-        parts.append(f"installed but not asked for: {', '.join(extra)}")
-    return {"extensions": "; ".join(parts)} if parts else {}
 
 
 def _inputs(inputs: Mapping[str, Any]) -> DatabaseInputs:

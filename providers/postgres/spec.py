@@ -86,6 +86,7 @@ DATABASE = ComponentType(
     minted=("password",),
     stateful=True,
     suspends=True,
+    rotates=True,
     deadline=120.0,
     settle=5.0,
 )

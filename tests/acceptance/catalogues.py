@@ -21,11 +21,13 @@ Opened = tuple[Target, dict[str, str]]
 
 
 class Catalogues(Struct, frozen=True):
-    """What carries an environment's prefix: names as often as they are listed. `replicas` counts app processes by
-    component and slot, `processes` is all of them."""
+    """What carries an environment's prefix: names as often as they are listed. `logins` are the roles and databases
+    that PostgreSQL has beside a component's own two, `replicas` counts app processes by component and slot,
+    `processes` is all of them."""
 
     databases: Counter[str]
     roles: Counter[str]
+    logins: Counter[str]
     users: Counter[str]
     marks: Counter[str]
     accounts: Counter[str]
@@ -50,6 +52,10 @@ def look(targets: Iterable[Opened], environment: str) -> Catalogues:
     with postgres(by_name["postgres"]) as pg:
         databases = [str(name) for (name,) in pg.execute("SELECT datname FROM pg_database")]
         roles = [str(name) for (name,) in pg.execute("SELECT rolname FROM pg_roles")]
+    own = prefix.removeprefix("tw_")
+    logins = Counter(name.replace(own, "", 1) for name in (*databases, *roles) if name[3:].startswith(own))
+    for name in (*ours(databases), *ours(roles)):
+        logins.pop(f"tw_{name}", None)
     with cache(by_name["redis"]) as client:
         users = [line.split()[1] for line in client.acl_list()]
         marks = list(client.hkeys("twin:owned"))
@@ -59,6 +65,7 @@ def look(targets: Iterable[Opened], environment: str) -> Catalogues:
     return Catalogues(
         databases=ours(databases),
         roles=ours(roles),
+        logins=logins,
         users=ours(users),
         marks=ours(marks),
         accounts=ours(accounts),

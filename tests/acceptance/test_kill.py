@@ -163,6 +163,7 @@ def _check(service: Service, environment: str, phase: str) -> None:
     once = {f"db_{incarnation}": 1}
     assert seen.databases == once, (phase, seen)
     assert seen.roles == once, (phase, seen)
+    assert seen.logins == {f"ta_db_{incarnation}": 1}, (phase, seen)
     assert seen.users == seen.marks == {"cache_1": 1}, (phase, seen)
     assert seen.accounts == seen.streams == {f"jobs_{incarnation}": 1}, (phase, seen)
     replicas = 1 if phase == "create" else 3
@@ -176,7 +177,7 @@ def _check_nothing_is_doubled(service: Service) -> None:
     for environment in service.environments[-1:]:
         seen = _seen(service, environment)
         assert set(seen.replicas.values()) <= {1}, "one app per slot"
-        for names in (seen.databases, seen.roles, seen.users, seen.accounts, seen.streams):
+        for names in (seen.databases, seen.roles, seen.logins, seen.users, seen.accounts, seen.streams):
             assert set(names.values()) <= {1}, seen
             assert len(names) <= 2, ("one, and the incarnation that replaces it", seen)
 

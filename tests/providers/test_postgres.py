@@ -13,7 +13,7 @@ import pytest
 from psycopg import sql
 
 from providers.local import LocalServers
-from providers.postgres import KIND
+from providers.postgres import KIND, names, roles
 from providers.postgres.client import Server, Session
 from providers.postgres.provider import PostgresProvider
 from providers.postgres.spec import DATABASE, TargetConfig
@@ -137,9 +137,19 @@ class Suite(ProviderConformance):
 
             return damage
 
+        def on_login(statement: str) -> Callable[[Applied], Awaitable[None]]:
+            async def damage(applied: Applied) -> None:
+                await run(self.opened, statement, applied.outputs["user"])
+
+            return damage
+
         return {
             "a limit set by hand": by_hand("ALTER DATABASE {} CONNECTION LIMIT 3"),
-            "a role that may not log in": by_hand("ALTER ROLE {} NOLOGIN"),
+            "an owner that may log in": by_hand("ALTER ROLE {} LOGIN"),
+            "a login role that may not log in": on_login("ALTER ROLE {} NOLOGIN"),
+            "a login role that does not become the owner": on_login("ALTER ROLE {} RESET role"),
+            "a lost credential": on_login("COMMENT ON ROLE {} IS NULL"),
+            "a dropped login role": on_login("DROP ROLE {}"),
             "an open door": by_hand("GRANT CONNECT ON DATABASE {} TO PUBLIC"),
             "a lost mark": by_hand("COMMENT ON DATABASE {} IS NULL"),
             "a dropped extension": by_hand("DROP EXTENSION vector CASCADE; DROP TABLE IF EXISTS proof", inside=True),
@@ -181,7 +191,8 @@ class TestAsSuperuser(Suite):
 
 async def test_each_ensure_may_be_called_twice(pg: Session, opened: Opened, ref: ComponentRef) -> None:
     for _ in range(2):
-        await pg.ensure_role(ref.name, password="p", mark=ref.mark)
+        await roles.ensure_owner(pg, ref, "p")
+        assert await roles.ensure_login(pg, ref, 1, "p")
     for _ in range(2):
         await pg.ensure_database(ref.name, encoding="UTF8", locale="C.UTF-8", mark=ref.mark)
     state = await pg.database(ref.name)
@@ -203,8 +214,8 @@ async def test_each_ensure_may_be_called_twice(pg: Session, opened: Opened, ref:
     for _ in range(2):
         await pg.drop_database(ref.name)
     for _ in range(2):
-        await pg.drop_role(ref.name)
-    assert (await pg.database(ref.name), await pg.role(ref.name)) == (None, None)
+        await roles.drop(pg, ref)
+    assert (await pg.database(ref.name), await roles.role(pg, ref.name)) == (None, None)
 
 
 async def test_a_role_with_createdb_and_createrole_and_nothing_more_is_enough(opened: Opened, root: Opened) -> None:
@@ -287,7 +298,7 @@ async def test_the_clear_password_is_in_no_catalogue_and_no_log(
     log = (directory / "server.log").read_text()
     assert f'CREATE ROLE "{ref.name}"' in log, "the server did log what it was asked"
     assert "open-sesame" not in log
-    (stored,) = (await run(root, f"SELECT rolpassword FROM pg_authid WHERE rolname = '{ref.name}'"))[0]
+    (stored,) = (await run(root, f"SELECT rolpassword FROM pg_authid WHERE rolname = '{names.login(ref, 1)}'"))[0]
     assert stored.startswith("SCRAM-SHA-256$")
 
 

@@ -1,0 +1,83 @@
+"""How what stands on the server differs from what was asked for: a sentence for a person, per field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from providers.postgres import names
+from providers.postgres.client import DatabaseState
+from providers.postgres.roles import RoleState, enters_as_owner
+from providers.postgres.spec import DatabaseInputs
+from twin.domain.identity import ComponentRef
+
+
+def database_drift(ref: ComponentRef, state: DatabaseState | None, wanted: DatabaseInputs) -> dict[str, str]:
+    """Of the database itself."""
+    if state is None:
+        return {"database": f'database "{ref.name}" does not exist'}
+    if state.invalid:
+        return {"database": f'a DROP of database "{ref.name}" was interrupted; what it held is lost'}
+    drift = {}
+    if state.connections != wanted.connections:
+        has = "any number of" if state.connections < 0 else state.connections
+        drift["connections"] = f"the database accepts {has} connections instead of {wanted.connections}"
+    for field, has, want in (("encoding", state.encoding, wanted.encoding), ("locale", state.locale, wanted.locale)):
+        if has != want:
+            drift[field] = f"the database has {field} {has} instead of {want}"
+    if state.owner != ref.name:
+        drift["owner"] = f'the database belongs to role "{state.owner}" instead of "{ref.name}"'
+    if state.public:
+        drift["access"] = "every role of the server may connect to the database"
+    if not names.marked(state.mark, ref.mark):
+        drift["mark"] = f"the comment on the database is {state.mark!r} instead of {ref.mark!r}"
+    if not state.open:
+        drift["suspended"] = "the database accepts no connections"
+    return drift
+
+
+def role_drift(ref: ComponentRef, owner: RoleState | None, logins: Mapping[str, RoleState]) -> dict[str, str]:
+    """Of the owner and the login roles, by name."""
+    if owner is None:
+        return {"role": f'role "{ref.name}" does not exist'}
+    drift = {}
+    for name, state in {ref.name: owner, **logins}.items():
+        if state.powers:
+            drift["role"] = f'role "{name}" has {", ".join(state.powers)}'
+    as_owner = enters_as_owner(ref, owner)
+    if as_owner and not owner.login:
+        drift["login"] = f'role "{ref.name}" may not log in'
+    if not as_owner and owner.login:
+        drift["login"] = f'role "{ref.name}" may log in and should not'
+    if not as_owner and owner.comment != names.owner_comment(ref.mark):
+        drift["mark"] = f'the comment on role "{ref.name}" is {owner.comment!r}'
+    if newest(ref, logins) is None and not as_owner:
+        drift["login"] = "no role may log in"
+    for name, state in logins.items():
+        standing = names.credential(state.comment, ref.mark)
+        if standing is None:
+            drift["mark"] = f'the comment on role "{name}" is {state.comment!r}, which names no credential'
+        elif standing.live != state.login:
+            can = "may log in and should not" if state.login else "may not log in"
+            drift["login"] = f'role "{name}" {can}'
+        elif standing.live and state.becomes != ref.name:
+            drift["owner"] = f'role "{name}" does not enter as "{ref.name}"'
+    return drift
+
+
+def newest(ref: ComponentRef, logins: Mapping[str, RoleState]) -> str | None:
+    """The login role of the newest credential, None if there is none."""
+    found = {name: names.credential(state.comment, ref.mark) for name, state in logins.items()}
+    live = {name: each.version for name, each in found.items() if each is not None and each.live}
+    return max(live, key=live.__getitem__, default=None)
+
+
+def extension_drift(installed: set[str], ours: list[str], wanted: DatabaseInputs) -> dict[str, str]:
+    """Of the extensions; `ours` are those that the twin installed."""
+    missing = [name for name in wanted.extensions if name not in installed]
+    extra = [name for name in ours if name not in wanted.extensions]
+    parts = []
+    if missing:
+        parts.append(f"not installed: {', '.join(missing)}")
+    if extra:
+        parts.append(f"installed but not asked for: {', '.join(extra)}")
+    return {"extensions": "; ".join(parts)} if parts else {}

@@ -1,0 +1,74 @@
+"""What everything of a component is called on the server, and what its comment says.
+
+`ref.name` names the database and the role that owns it; all other names differ from it in the first three characters,
+so that they too fit in PostgreSQL's 63 bytes and tell their environment. Comments begin with the environment's mark.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from msgspec import Struct
+
+from twin.domain.identity import ComponentRef, EnvironmentId, physical_name
+
+OWNER = "tw_"
+"""Database and owner, as `ref.name` begins."""
+
+LOGINS = ("tb_", "ta_")
+"""Two slots for the roles that log in; a version's is told by its parity."""
+
+PREFIXES = (OWNER, *LOGINS)
+"""How whatever the provider makes begins, before the environment's own part."""
+
+_CREDENTIAL = re.compile(r" (credential|retired)=(\d+)$")
+
+
+class Credential(Struct, frozen=True):
+    """What a login role's comment says of it: the version that it stands for, and whether that one has ended."""
+
+    version: int
+    state: Literal["credential", "retired"] = "credential"
+
+    @property
+    def live(self) -> bool:
+        """Whether it may log in."""
+        return self.state == "credential"
+
+    def comment(self, mark: str) -> str:
+        """As it is written on the server."""
+        return f"{mark} {self.state}={self.version}"
+
+
+def login(ref: ComponentRef, version: int) -> str:
+    """The role that logs in with that version of the credential, and with every second one after it."""
+    return LOGINS[version % 2] + ref.name.removeprefix(OWNER)
+
+
+def logins(ref: ComponentRef) -> tuple[str, ...]:
+    """Both login roles."""
+    return tuple(prefix + ref.name.removeprefix(OWNER) for prefix in LOGINS)
+
+
+def owner_comment(mark: str) -> str:
+    """The comment on an owner that does not log in. One that does, as before login roles, has the mark alone."""
+    return f"{mark} owner"
+
+
+def credential(comment: str | None, mark: str) -> Credential | None:
+    """What the comment says, None if it is no login role's."""
+    if comment is None or not (found := _CREDENTIAL.fullmatch(comment.removeprefix(mark))):
+        return None
+    return Credential(int(found[2]), "retired" if found[1] == "retired" else "credential")
+
+
+def marked(comment: str | None, mark: str) -> bool:
+    """Whether the comment begins with the mark."""
+    return comment is not None and (comment == mark or comment.startswith(f"{mark} "))
+
+
+def prefixes(environment: EnvironmentId) -> list[str]:
+    """How the names begin of everything that belongs to the environment."""
+    rest = physical_name(environment, "", 0).removeprefix(OWNER).removesuffix("_0")
+    return [prefix + rest for prefix in PREFIXES]
