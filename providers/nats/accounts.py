@@ -15,46 +15,41 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
-import bcrypt
 import msgspec
 from msgspec import Struct
 
 from providers.nats.errors import file_failure
-from twin.domain.errors import Blocked, Terminal, Transient
+from twin.domain.errors import Blocked, Transient
 from twin.domain.targets import Target
 
 HEADER = "# Written by the twin: changes by hand are lost, other lines stop it.\n"
 SEPARATOR = " # "
 
-COST = 4
-"""bcrypt's cost, the lowest: passwords here are long and random, so a dearer hash protects nothing, while the server
-hashes the password of every connected client again at each reload."""
-
 LOCK_PATIENCE = 30.0
 """Seconds to wait for other workers."""
 
-FORBIDDEN = ("$JS.API.STREAM.UPDATE.>", "$JS.API.STREAM.DELETE.>", "$JS.API.STREAM.RESTORE.>")
-"""What an application may not ask of JetStream: the stream's limits are the component's inputs."""
+
+class Subjects(Struct, frozen=True, omit_defaults=True):
+    """Subjects that a user may or may not publish or subscribe to; without `allow`, all but the denied."""
+
+    allow: tuple[str, ...] | None = None
+    deny: tuple[str, ...] | None = None
 
 
-class Deny(Struct, frozen=True):
-    """Subjects that a user may not publish to."""
+class Permissions(Struct, frozen=True, omit_defaults=True):
+    """NATS's `permissions` of a user; what is not said is allowed."""
 
-    deny: tuple[str, ...]
-
-
-class Permissions(Struct, frozen=True):
-    """NATS's `permissions` of a user."""
-
-    publish: Deny
+    publish: Subjects | None = None
+    subscribe: Subjects | None = None
 
 
 class User(Struct, frozen=True, omit_defaults=True):
-    """A user; `password` is a bcrypt hash."""
+    """A user; `password` is a bcrypt hash. `allowed_connection_types`, if given, bounds how it may log in."""
 
     user: str
     password: str
     permissions: Permissions | None = None
+    allowed_connection_types: tuple[str, ...] | None = None
 
 
 class JetStreamLimits(Struct, frozen=True):
@@ -86,27 +81,6 @@ class _Body(Struct, frozen=True, omit_defaults=True):
 
     users: tuple[User, ...]
     jetstream: JetStreamLimits | None = None
-
-
-def admin(account: str) -> str:
-    """The twin's own user in an account. Users are unique over the whole server, and names hold no dot."""
-    return f"{account}.twin"
-
-
-def with_hash(name: str, password: str, before: User | None, permissions: Permissions | None = None) -> User:
-    """A user with that password; the hash of `before` stays if it fits, so that an unchanged file stays unchanged.
-
-    Raises Terminal for a password beyond bcrypt's 72 bytes.
-    """
-    secret = password.encode()
-    if len(secret) > 72:
-        raise Terminal(f"The password of {name} is longer than the 72 bytes that NATS can check.", field="password")
-    if before is not None and bcrypt.checkpw(secret, before.password.encode()):
-        return User(name, before.password, permissions)
-    return User(name, bcrypt.hashpw(secret, bcrypt.gensalt(COST)).decode(), permissions)
-
-
-APPLICATION = Permissions(Deny(FORBIDDEN))
 
 
 class AccountsFile:

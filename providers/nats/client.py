@@ -19,10 +19,10 @@ from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
-from providers.nats.accounts import admin
 from providers.nats.errors import ACCOUNT_REFUSED, HUNG_UP, REFUSED, SYSTEM_REFUSED, Outcome, translated
 from providers.nats.spec import Config, Credentials, StreamInputs
-from twin.domain.errors import Blocked
+from providers.nats.users import admin
+from twin.domain.errors import Blocked, StepFailure, Transient
 from twin.domain.targets import Target
 
 CONNECT_TIMEOUT = 5
@@ -112,6 +112,16 @@ class NatsClient:
         """Log in once, as an application would."""
         async with self._steady(), self._connection(user, password, ACCOUNT_REFUSED):
             pass
+
+    async def check_refused(self, user: str, password: str) -> None:
+        """See the server refuse a login. Raises Transient if it is taken."""
+        async with self._steady():
+            try:
+                async with self._connection(user, password, _refused):
+                    pass
+            except _Refused:
+                return
+        raise Transient(f"{self._target.name} still takes a login that has ended.")
 
     async def ensure_stream(self, account: str, stream: StreamConfig) -> None:
         """Create the stream, or change it to this configuration; what it holds stays, as far as there is room."""
@@ -219,6 +229,14 @@ class NatsClient:
                     raise
             await asyncio.sleep(pause)
         raise AssertionError("unreachable")
+
+
+class _Refused(StepFailure):
+    """The server has refused a login, as it should."""
+
+
+def _refused(target: Target, cause: str) -> StepFailure:
+    return _Refused(f"{target.name} refuses the login ({cause}).")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`nats.stream`: an account, a user and a JetStream stream of its own for each component.
+"""`nats.stream`: an account, users and a JetStream stream of its own for each component.
 
 Nothing is shared between components, not even subjects. The account and its users are lines of the server's
 configuration (accounts.py), the stream is data. Order matters: what holds data is created last and removed first, so
@@ -7,28 +7,23 @@ that a stream never stands in an account that the server has forgotten.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from providers.nats.accounts import (
-    ADOPTING,
-    APPLICATION,
-    LIMITS,
-    Account,
-    AccountsFile,
-    JetStreamLimits,
-    admin,
-    with_hash,
-)
+from providers.nats import users
+from providers.nats.accounts import ADOPTING, LIMITS, Account, AccountsFile, JetStreamLimits, User
 from providers.nats.client import MARK, NatsClient, stream_config
 from providers.nats.spec import TYPES, Config, Credentials, StreamInputs, read, read_inputs
 from twin.domain.identity import ComponentRef, EnvironmentId, Placement, ownership_mark
 from twin.domain.targets import Target
-from twin.ports.provider import Applied, Observed, Resource, StepContext
+from twin.ports.provider import Applied, Member, Observed, Resource, StepContext
 
 NANOSECONDS = 1_000_000_000
+
+Users = Callable[[Account], Iterable[User]]
+"""Everybody in an account but the twin, given the account as it is."""
 
 
 class NatsProvider:
@@ -53,44 +48,64 @@ class NatsProvider:
         drift: dict[str, str] = {}
         if account is None:
             drift["account"] = "is missing from the accounts file"
-        elif account.user(ref.name) is None:
+        elif not users.applications(ref.name, account.users):
             drift["user"] = "is suspended: applications cannot log in"
         if (stream := streams.get(ref.component)) is None:
             drift["stream"] = f"{ref.component} does not exist"
         else:
             drift |= _drift(stream, read_inputs(inputs), ref.mark)
-        return Observed(external_id=ref.name, outputs=self._outputs(ref), drift=drift)
+        newest = max(users.applications(ref.name, account.users if account else ()), default=None)
+        return Observed(external_id=ref.name, outputs=self._outputs(ref, newest), drift=drift)
 
     async def apply(self, ref: ComponentRef, step: StepContext) -> Applied:
-        """Account and user, a reload, the stream; then prove that an application can log in."""
+        """Account and users, a reload, the stream; then prove that an application can log in."""
         inputs = read_inputs(step.inputs)
-        password = step.secrets["password"]
-        await self._ensure_account(ref, password)
+        await self._ensure_credentials(ref, step)
         await step.heartbeat("account is there")
         await self._client.ensure_stream(ref.name, stream_config(ref.component, ref.mark, inputs))
-        await self._client.check_login(ref.name, password)
-        return Applied(
-            external_id=ref.name,
-            outputs=self._outputs(ref),
-            secrets={
-                "url": f"nats://{ref.name}:{quote(password, safe='')}@{self._client.endpoint}",
-                "password": password,
-            },
-        )
+        return await self._applied(ref, step)
+
+    async def issue(self, ref: ComponentRef, step: StepContext) -> Applied:
+        """A second user beside the first; the reload leaves the first one's connections alone."""
+        await self._ensure_credentials(ref, step)
+        return await self._applied(ref, step)
+
+    async def retire(self, ref: ComponentRef, step: StepContext, version: int, secrets: Mapping[str, str]) -> None:
+        """Take the version's user away, which closes its connections, and see its login refused."""
+        if ref.name in self._accounts.read():
+            await self._ensure_account(ref, partial(users.without_credential, ref.name, version=version))
+        await self._client.check_refused(users.application(ref.name, version), secrets["password"])
+
+    async def grant(
+        self, ref: ComponentRef, step: StepContext, members: tuple[Member, ...]
+    ) -> Mapping[str, Mapping[str, str]]:
+        """A user per member; others lose theirs, and with it their connections. Prove that the members can log in."""
+        if members or ref.name in self._accounts.read():
+            await self._ensure_account(ref, partial(users.with_members, ref.name, granted=members))
+        account = self._accounts.read().get(ref.name, Account(()))
+        given: dict[str, Mapping[str, str]] = {}
+        for member in members:
+            user, password = users.personal(ref.name, member.name), member.secrets["password"]
+            await step.heartbeat(f"{len(given) + 1} of {len(members)} members")
+            if users.applications(ref.name, account.users):  # else suspended: the login works once it is resumed
+                await self._client.check_login(user, password)
+            given[member.name] = self._secrets(user, password)
+        return given
 
     async def suspend(self, ref: ComponentRef, step: StepContext) -> None:
-        """Take the application's user away, which closes its connections; the stream keeps what it holds."""
+        """Take the application's users away and lock members out, which closes their connections; the stream keeps
+        what it holds."""
         if ref.name in self._accounts.read():
-            await self._ensure_account(ref, None)
+            await self._ensure_account(ref, partial(users.suspended, ref.name))
 
     async def remove(self, ref: ComponentRef, step: StepContext) -> None:
-        """First the user, so that nobody writes any more, then the streams, then the account.
+        """First the users, so that nobody writes any more, then the streams, then the account.
 
         Also when the file has no such account: putting it back is the only way to learn whether the server's disk
         holds streams of it. And again if an attempt that should be dead made a stream meanwhile.
         """
         while True:
-            await self._ensure_account(ref, None)
+            await self._ensure_account(ref, lambda before: ())
             await step.heartbeat("applications are locked out")
             await self._client.delete_streams(ref.name)
             await self.reconfigure(lambda accounts: accounts.pop(ref.name, None))
@@ -114,8 +129,22 @@ class NatsProvider:
         """Change the accounts; live when this returns."""
         await self._accounts.change(change, self._client.reload)
 
-    async def _ensure_account(self, ref: ComponentRef, password: str | None) -> None:
-        """The account with the twin's user and, given a password, the application's; live when this returns.
+    async def _ensure_credentials(self, ref: ComponentRef, step: StepContext) -> None:
+        passwords = {version: secrets["password"] for version, secrets in step.live.items()}
+        await self._ensure_account(ref, partial(users.with_credentials, ref.name, passwords=passwords))
+
+    async def _applied(self, ref: ComponentRef, step: StepContext) -> Applied:
+        """What the newest credential gives, once the server has taken it."""
+        user, password = users.application(ref.name, step.version), step.live[step.version]["password"]
+        await self._client.check_login(user, password)
+        return Applied(
+            external_id=ref.name,
+            outputs=self._outputs(ref, step.version),
+            secrets=self._secrets(user, password),
+        )
+
+    async def _ensure_account(self, ref: ComponentRef, who: Users) -> None:
+        """The account with the twin's user and those that `who` names; live when this returns.
 
         Streams that outlived their account (somebody dropped it from the file) hear no message when it comes back,
         until JetStream has been taken from the account and given again. `ADOPTING` in the file remembers that.
@@ -124,26 +153,30 @@ class NatsProvider:
         outlived = account is None and await self._client.streams(ref.name)
         half_adopted = account is not None and account.jetstream != LIMITS
         for jetstream in (ADOPTING, None, LIMITS) if outlived or half_adopted else (LIMITS,):
-            await self.reconfigure(partial(self._put_account, ref, password, jetstream))
+            await self.reconfigure(partial(self._put_account, ref, who, jetstream))
 
     def _put_account(
-        self, ref: ComponentRef, password: str | None, jetstream: JetStreamLimits | None, accounts: dict[str, Account]
+        self, ref: ComponentRef, who: Users, jetstream: JetStreamLimits | None, accounts: dict[str, Account]
     ) -> None:
         before = accounts.get(ref.name, Account(()))
-        own = admin(ref.name)
-        users = [with_hash(own, self._client.admin_password(ref.name), before.user(own))]
-        if password is not None:
-            users.append(with_hash(ref.name, password, before.user(ref.name), APPLICATION))
-        accounts[ref.name] = Account(tuple(users), jetstream, ref.mark)
+        own = users.admin(ref.name)
+        twin = users.with_hash(own, self._client.admin_password(ref.name), before.user(own))
+        accounts[ref.name] = Account((twin, *who(before)), jetstream, ref.mark)
 
-    def _outputs(self, ref: ComponentRef) -> dict[str, Any]:
+    def _outputs(self, ref: ComponentRef, version: int | None) -> dict[str, Any]:
+        """What an application may know; without its user while it has none."""
+        user = {} if version is None else {"user": users.application(ref.name, version)}
         return {
             "host": self._config.host,
             "port": self._config.port,
-            "user": ref.name,
+            **user,
             "account": ref.name,
             "stream": ref.component,
         }
+
+    def _secrets(self, user: str, password: str) -> dict[str, str]:
+        url = f"nats://{user}:{quote(password, safe='')}@{self._client.endpoint}"
+        return {"url": url, "password": password}
 
 
 class NatsKind:

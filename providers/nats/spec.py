@@ -112,6 +112,8 @@ TYPES: tuple[ComponentType, ...] = (
         outputs=("host", "port", "user", "account", "stream"),
         stateful=True,
         suspends=True,
+        rotates=True,
+        grants=True,
         deadline=60.0,
     ),
 )

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import msgspec
 import nats
 import nats.errors
 import pytest
-from nats.aio.client import Client
 from nats.js.api import StreamConfig
 from nats.js.errors import APIError
 
 from providers.local import LocalServers
 from providers.nats import KIND
-from providers.nats.accounts import Account, admin
+from providers.nats.accounts import Account
 from providers.nats.client import MARK
 from providers.nats.provider import NatsProvider
+from tests.providers.nats_world import (
+    INPUTS,
+    MINTED,
+    TIMEOUT,
+    NatsHooks,
+    administrator,
+    apply,
+    client,
+    components,
+    local_target,
+)
 from twin.domain.errors import Blocked, Terminal, Transient
 from twin.domain.identity import ComponentRef
 from twin.domain.targets import Target
@@ -29,15 +36,11 @@ from twin.ports.provider import Applied, Provider
 from twin.testing.conformance.provider import ProviderConformance
 from twin.testing.steps import make_ref, make_step
 
-MINTED = {"password": "a-minted-password-of-some-length"}
-TIMEOUT = 5
-
 
 @pytest.fixture
 def place(local_servers: LocalServers) -> tuple[Target, dict[str, str]]:
     """The local target and its credentials, its server running."""
-    local_servers.start("nats")
-    return next((target, secrets) for target, secrets in local_servers.targets() if target.provider == "nats")
+    return local_target(local_servers)
 
 
 @pytest.fixture
@@ -56,99 +59,24 @@ async def ref(provider: NatsProvider) -> AsyncIterator[ComponentRef]:
     await provider.remove(ref, make_step())
 
 
-async def nobody_listens(error: Exception) -> None:
-    """The tests look at what calls raise and not at what nats-py reports besides."""
-
-
-@asynccontextmanager
-async def client(applied: Applied, **options: Any) -> AsyncIterator[Client]:
-    """An application's connection: NATS_URL and nothing else.
-
-    nats-py takes a password from the URL as it stands, where other clients decode it; what the twin mints needs no
-    encoding, a nasty one does.
-    """
-    url = urlsplit(applied.secrets["url"])
-    assert (unquote(url.username or ""), unquote(url.password or "")) == (
-        applied.outputs["user"],
-        applied.secrets["password"],
-    )
-    if "%" in applied.secrets["url"]:
-        options |= {"user": url.username, "password": unquote(url.password or "")}
-    connection = Client()
-    try:
-        await connection.connect(
-            f"nats://{url.hostname}:{url.port}" if "user" in options else applied.secrets["url"],
-            allow_reconnect=False,
-            error_cb=nobody_listens,
-            **options,
-        )
-        yield connection
-    finally:
-        await connection.close()
-
-
-@asynccontextmanager
-async def administrator(provider: NatsProvider, applied: Applied) -> AsyncIterator[Client]:
-    """The twin's own user in a component's account."""
-    account = applied.outputs["account"]
-    password = provider._client.admin_password(account)
-    connection = await nats.connect(
-        f"nats://{applied.outputs['host']}:{applied.outputs['port']}", user=admin(account), password=password
-    )
-    try:
-        yield connection
-    finally:
-        await connection.close()
-
-
-class TestStream(ProviderConformance):
+class TestStream(NatsHooks, ProviderConformance):
     """What every provider must do."""
 
-    component_type = KIND.types[0]
     cuts = 15  # nats-py swallows cancellations in places: look closely
-
-    @pytest.fixture(autouse=True)
-    def _place(self, place: tuple[Target, dict[str, str]], provider: NatsProvider) -> None:
-        self.target, self.credentials = place
-        self.provider = provider
-
-    def inputs(self, n: int) -> Mapping[str, Any]:
-        return {"subjects": ["work.>"], "max_bytes": (1 + n) << 20, "max_messages": 1000 + n, "max_age": 60 * n}
-
-    async def use(self, applied: Applied, inputs: Mapping[str, Any]) -> None:
-        async with client(applied) as connection:
-            jetstream = connection.jetstream()
-            ack = await jetstream.publish("work.try", b"hello")
-            assert ack.stream == applied.outputs["stream"]
-            message = await jetstream.get_msg(ack.stream, ack.seq)
-            assert message.data == b"hello"
-            await jetstream.delete_msg(ack.stream, ack.seq)
-
-    async def put(self, applied: Applied, value: str) -> None:
-        async with client(applied) as connection:
-            await connection.jetstream().publish("work.kept", value.encode())
-
-    async def get(self, applied: Applied) -> str | None:
-        async with client(applied) as connection:
-            try:
-                message = await connection.jetstream().get_last_msg(applied.outputs["stream"], "work.kept")
-            except APIError:
-                return None
-            return (message.data or b"").decode()
 
     def breakages(self) -> Mapping[str, Callable[[Applied], Awaitable[None]]]:
         async def stream_deleted(applied: Applied) -> None:
-            async with administrator(self.provider, applied) as connection:
+            async with administrator(self.opened, applied) as connection:
                 await connection.jetstream().delete_stream(applied.outputs["stream"])
 
         async def limit_changed(applied: Applied) -> None:
-            async with administrator(self.provider, applied) as connection:
+            async with administrator(self.opened, applied) as connection:
                 await connection.jetstream().update_stream(
                     StreamConfig(name=applied.outputs["stream"], subjects=["work.>"], max_bytes=5 << 20)
                 )
 
         async def account_dropped(applied: Applied) -> None:
-            await self.provider.reconfigure(lambda accounts: accounts.pop(applied.outputs["account"]))
+            await self.opened.reconfigure(lambda accounts: accounts.pop(applied.outputs["account"]))
 
         return {
             "stream deleted": stream_deleted,
@@ -162,24 +90,6 @@ class TestStream(ProviderConformance):
 
     def refused(self) -> Provider:
         return KIND.open(self.target, {**self.credentials, "system_password": "not the right one"})
-
-
-INPUTS = {"subjects": ["work.>"], "max_bytes": 1 << 20}
-
-
-async def apply(provider: NatsProvider, ref: ComponentRef, **inputs: Any) -> Applied:
-    return await provider.apply(ref, make_step(INPUTS | inputs, MINTED))
-
-
-@asynccontextmanager
-async def components(provider: NatsProvider, *names: str) -> AsyncIterator[list[ComponentRef]]:
-    """Fresh components of different environments."""
-    refs = [make_ref(name, type="nats.stream") for name in names]
-    try:
-        yield refs
-    finally:
-        for ref in refs:
-            await provider.remove(ref, make_step())
 
 
 async def test_accounts_hear_nothing_of_each_other(provider: NatsProvider) -> None:

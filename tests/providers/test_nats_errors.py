@@ -13,9 +13,10 @@ from nats import errors as nats
 from nats.js import errors as js
 
 from providers.nats import KIND
-from providers.nats.accounts import Account, AccountsFile, with_hash
+from providers.nats.accounts import Account, AccountsFile
 from providers.nats.errors import ACCOUNT_REFUSED, failure, file_failure, translated
 from providers.nats.spec import read_inputs
+from providers.nats.users import with_hash
 from twin.domain.errors import Blocked, Invalid, Terminal, Transient
 from twin.domain.targets import Target
 from twin.ports.provider import ProviderKind
