@@ -26,11 +26,24 @@ class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True):
     within: float | None = None
 
 
+class Rotation(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How an old credential goes once there is a new one.
+
+    `grace`: seconds for which it stays valid for consumers outside of the environment; `acknowledge`: instead, one of
+    them has to say that it uses the new one, however long that takes.
+    """
+
+    grace: float = 3600.0
+    acknowledge: bool = False
+
+
 class ComponentSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One component as a blueprint describes it.
 
     `target` None takes the tier's default target. `needs` are dependencies beyond those that references in `inputs`
-    make. `observe_every` is in seconds; None leaves it to the component's type.
+    make. `observe_every` is in seconds; None leaves it to the component's type. `rotate_every`: seconds from one
+    credential to the next, None = when somebody asks. `masking`: files of the bundle, in order, that make a copy of its
+    data fit to be seen.
     """
 
     type: str
@@ -39,6 +52,9 @@ class ComponentSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     needs: tuple[str, ...] = ()
     policy: Policy = Policy()
     observe_every: float | None = None
+    rotate_every: float | None = None
+    rotation: Rotation = Rotation()
+    masking: tuple[str, ...] = ()
 
     @property
     def dependencies(self) -> frozenset[str]:

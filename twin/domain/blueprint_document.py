@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from twin.domain.blueprint import TIERS, Blueprint, ComponentSpec, Policy, TierSpec
+from twin.domain.blueprint import TIERS, Blueprint, ComponentSpec, Policy, Rotation, TierSpec
 from twin.domain.durations import parse_duration
 from twin.domain.errors import Invalid
 from twin.domain.identity import COMPONENT_PATTERN, NAME_PATTERN
@@ -156,7 +156,8 @@ def _components(documents: dict[str, Any], inputs: dict[str, Any]) -> dict[str, 
 
 
 def _component(body: dict[str, Any], path: str) -> ComponentSpec:
-    _keys(body, path, {"type", "inputs", "target", "needs", "policy", "observe_every"})
+    known = {"type", "inputs", "target", "needs", "policy", "observe_every", "rotate_every", "rotation", "masking"}
+    _keys(body, path, known)
     policy = _keys(_mapping(body, "policy", path), f"{path}.policy", {"attempts", "within"})
     attempts = policy.get("attempts")
     if attempts is not None and (type(attempts) is not int or attempts < 1):
@@ -164,6 +165,10 @@ def _component(body: dict[str, Any], path: str) -> ComponentSpec:
     needs = body.get("needs") or []
     if not isinstance(needs, list) or not all(isinstance(each, str) for each in needs):
         _refuse(f"{path}.needs", body, "it must be a list of components", "Write needs: [db, cache]")
+    rotation = _keys(_mapping(body, "rotation", path), f"{path}.rotation", {"grace", "acknowledge"})
+    if not isinstance(rotation.get("acknowledge", False), bool):
+        _refuse(f"{path}.rotation.acknowledge", rotation, "it must be true or false", "Write acknowledge: true")
+    grace = _duration(rotation, "grace", f"{path}.rotation")
     return ComponentSpec(
         type=_name(body, "type", path, _TYPE_PATTERN, "A type is PROVIDER.KIND, such as postgres.database."),
         inputs=_mapping(body, "inputs", path),
@@ -171,7 +176,26 @@ def _component(body: dict[str, Any], path: str) -> ComponentSpec:
         needs=tuple(dict.fromkeys(needs)),
         policy=Policy(attempts=attempts, within=_duration(policy, "within", f"{path}.policy")),
         observe_every=_duration(body, "observe_every", path, least=1.0),
+        rotate_every=_duration(body, "rotate_every", path, least=1.0),
+        rotation=Rotation(
+            grace=Rotation().grace if grace is None else grace, acknowledge=rotation.get("acknowledge", False)
+        ),
+        masking=_files(body, "masking", path),
     )
+
+
+def _files(body: dict[str, Any], key: str, path: str) -> tuple[str, ...]:
+    """Files of the bundle, by their relative paths."""
+    files = body.get(key) or []
+    if isinstance(files, str):
+        files = [files]
+    if not isinstance(files, list) or not all(isinstance(each, str) for each in files):
+        _refuse(join(path, [key]), body, "it must be a list of files of the bundle", "Write masking: [mask.sql]")
+    for each in files:
+        parts = each.split("/")
+        if not each or each.startswith("/") or ".." in parts or "" in parts:
+            _refuse(join(path, [key]), body, f"{each!r} is no file within the bundle", "Give its path in the folder.")
+    return tuple(files)
 
 
 def _tiers(documents: dict[str, Any], components: dict[str, ComponentSpec]) -> dict[str, TierSpec]:

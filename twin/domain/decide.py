@@ -8,7 +8,7 @@ from twin.domain import outcomes, signals, timers
 from twin.domain.decider import Context
 from twin.domain.environment import Certificate, Environment
 from twin.domain.errors import NotFound, Rejected
-from twin.domain.events import BecameReady, Destroyed, Event
+from twin.domain.events import BecameReady, Destroyed, Event, HoldEnded, SourceTold
 from twin.domain.goals import endings
 from twin.domain.planner import plan
 from twin.domain.signals.abandon import Abandon
@@ -17,7 +17,7 @@ from twin.domain.signals.cancel import Cancel
 from twin.domain.signals.create import Create
 from twin.domain.signals.destroy import Destroy
 from twin.domain.signals.retry import Retry
-from twin.domain.steps import EndStep, EngineInput, FireTimer, LiftBlock, LoseStep, StartStep
+from twin.domain.steps import EndHold, EndStep, EngineInput, FireTimer, LiftBlock, LoseStep, StartStep, TellSource
 
 Input = Signal | EngineInput
 
@@ -47,6 +47,10 @@ def _decide(env: Environment | None, given: Input, context: Context) -> Iterator
             return timers.fire(env, given, context)
         case LiftBlock():
             return timers.lift(env, given)
+        case EndHold(clone=clone, why=why):
+            return iter([HoldEnded(clone=clone, why=why)] if clone in env.holds else [])
+        case TellSource():
+            return iter([] if env.source_told else [SourceTold()])
 
 
 def _check_open(env: Environment | None, signal: Signal) -> None:
@@ -69,6 +73,8 @@ def advance(env: Environment, context: Context) -> tuple[Event, ...]:
         )
         return (Destroyed(certificate=certificate),)
     if guarded := tuple(outcomes.guard_data(env, context)):
+        return guarded
+    if guarded := tuple(outcomes.guard_rotation(env, context)):
         return guarded
     ready = not env.was_ready and not env.departing and env.certificate is None and not env.desired.suspended
     if ready and not plan(env).steps:

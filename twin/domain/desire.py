@@ -94,21 +94,34 @@ def materialise(
     """A component with every default of its type and tier made explicit. A target once chosen is `kept`."""
     type_ = library.type(spec.type, field=f"components.{name}.type")
     wanted = spec.target or (kept.target if kept is not None and kept.type == spec.type else None)
+    inputs = validate_inputs(name, type_, spec.inputs)
     return Component(
         type=type_.name,
         target=library.place(name, type_, wanted, env.project, env.tier).name,
-        inputs=validate_inputs(name, type_, spec.inputs),
+        inputs=inputs,
         needs=tuple(sorted(spec.dependencies)),
         policy=spec.policy,
         observe_every=spec.observe_every,
         bundle=bundle if type_.bundled else None,
-        traits=traits(type_),
+        traits=traits(type_, inputs),
+        credential_version=kept.credential_version if kept is not None else 1,
+        rotate_every=spec.rotate_every,
+        rotation=spec.rotation,
+        masking=spec.masking,
     )
 
 
-def traits(type_: ComponentType) -> Traits:
-    """What the planner must know of the type."""
-    return Traits(stateful=type_.stateful, suspends=type_.suspends, deadline=type_.deadline, settle=type_.settle)
+def traits(type_: ComponentType, inputs: Mapping[str, Any]) -> Traits:
+    """What the planner must know of the type, and of a component of it with these inputs."""
+    deadline = inputs.get(type_.deadline_input) if type_.deadline_input is not None else None
+    return Traits(
+        stateful=type_.stateful,
+        suspends=type_.suspends,
+        rotates=type_.rotates and (type_.rotates_input is None or inputs.get(type_.rotates_input) is True),
+        grants=type_.grants,
+        deadline=float(deadline) if isinstance(deadline, int | float) else type_.deadline,
+        settle=type_.settle,
+    )
 
 
 def complete(env: Environment, desired: Desired, library: Library, *, allow_data_loss: bool) -> Desired:

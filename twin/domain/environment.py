@@ -7,14 +7,16 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
-from twin.domain.blueprint import Policy
+from twin.domain.blueprint import Policy, Rotation
 from twin.domain.identity import Actor, ComponentRef, EnvironmentId, OperationId, Placement
 from twin.domain.operations import Operation
-from twin.domain.steps import Failure, Found, Running, StepKey, instance_key
+from twin.domain.steps import Copied, Failure, Found, Running, StepKey, instance_key
 
 NOTHING_THERE = ""
 """The field of a drift that is about no field: nothing stands there any more."""
 
+Role = Literal["viewer", "developer", "operator", "admin"]
+SeedMode = Literal["schema", "full", "masked"]
 Status = Literal["creating", "ready", "updating", "blocked", "failed", "suspended", "destroying", "destroyed"]
 
 
@@ -23,12 +25,18 @@ class Traits(Struct, frozen=True, omit_defaults=True):
 
     stateful: bool = False
     suspends: bool = False
+    rotates: bool = False
+    grants: bool = False
     deadline: float = 120.0
     settle: float = 5.0
 
 
 class Component(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A component as desired, all defaults materialised. `identity` digests what only a new incarnation can change."""
+    """A component as desired, all defaults materialised. `identity` digests what only a new incarnation can change.
+
+    `credential_version` only ever rises; `rotate_every` seconds after the last one was issued, it does so by itself.
+    `masking`: the bundle's files that make a copy of its data fit to be seen.
+    """
 
     type: str
     target: str
@@ -40,6 +48,10 @@ class Component(Struct, frozen=True, kw_only=True, omit_defaults=True):
     traits: Traits = Traits()
     identity: str = ""
     incarnation: int = 1
+    credential_version: int = 1
+    rotate_every: float | None = None
+    rotation: Rotation = Rotation()
+    masking: tuple[str, ...] = ()
 
 
 class BlueprintRef(Struct, frozen=True):
@@ -60,8 +72,32 @@ class Departure(Struct, frozen=True, kw_only=True):
     begun: bool = False
 
 
+class Membership(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A person's place in an environment, until a time or for good."""
+
+    role: Role
+    until: datetime | None = None
+
+
+class Seed(Struct, frozen=True, kw_only=True):
+    """What an environment began as a copy of: the fork point is the source's event `seq`.
+
+    `components`: whose data are copied, and from which of the source's instances.
+    """
+
+    source: EnvironmentId
+    project: str
+    name: str
+    seq: int
+    mode: SeedMode
+    components: dict[str, str] = field(default_factory=dict)
+
+
 class Desired(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is asked for. A level: only the latest counts."""
+    """What is asked for. A level: only the latest counts.
+
+    `members` are those of this environment, `project_members` those that its project gives to all of its own.
+    """
 
     blueprint: BlueprintRef
     inputs: dict[str, Any] = field(default_factory=dict)
@@ -72,6 +108,19 @@ class Desired(Struct, frozen=True, kw_only=True, omit_defaults=True):
     expires_at: datetime | None = None
     destroy_delay: float = 0.0
     departure: Departure | None = None
+    seed: Seed | None = None
+    members: dict[str, Membership] = field(default_factory=dict)
+    project_members: dict[str, Membership] = field(default_factory=dict)
+
+
+class Credential(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A credential that the world takes. `superseded_at`: since when there is a newer one beside it. `acknowledged_by`:
+    who has said, from outside of the environment, that it is in use."""
+
+    version: int
+    issued_at: datetime | None = None
+    superseded_at: datetime | None = None
+    acknowledged_by: Actor | None = None
 
 
 class Instance(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -81,7 +130,9 @@ class Instance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `removing`: a removal was begun, so it will not serve again. `drift`: how observed differs from applied.
     `untouched`: no attempt has reached the target yet, so nothing can stand there, and its placement may be corrected.
     `unsure`: a step that would make something else of it was begun since and none was seen to succeed, so what stands
-    may not be what is recorded here.
+    may not be what is recorded here. `credential_version` counts what its secrets have said, `credentials` are those
+    that live, oldest first. `opened_with`: of the instances that it was applied with, the credential. `access`: the
+    digest of the members that were last granted access of their own.
     """
 
     component: str
@@ -98,6 +149,9 @@ class Instance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     external_id: str = ""
     outputs: dict[str, Any] = field(default_factory=dict)
     credential_version: int = 1
+    credentials: tuple[Credential, ...] = ()
+    opened_with: dict[str, int] = field(default_factory=dict)
+    access: str | None = None
     suspended: bool = False
     removing: bool = False
     drift: dict[str, str] = field(default_factory=dict)
@@ -153,6 +207,15 @@ class Certificate(Struct, frozen=True, kw_only=True):
         return tuple(proof for proof in self.resources if proof.abandoned is not None)
 
 
+class Hold(Struct, frozen=True, kw_only=True):
+    """A clone copies from these instances: until it has, or until a time, nothing takes them away."""
+
+    clone: EnvironmentId
+    name: str
+    instances: tuple[str, ...]
+    until: datetime
+
+
 class Environment(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
     """The twin. Only `evolve` makes the next one.
 
@@ -183,6 +246,9 @@ class Environment(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=Tr
     swept: dict[str, Inventory] = field(default_factory=dict)
     leftovers: dict[str, tuple[Found, ...]] = field(default_factory=dict)
     certificate: Certificate | None = None
+    seeded: dict[str, Copied] = field(default_factory=dict)
+    source_told: bool = False
+    holds: dict[str, Hold] = field(default_factory=dict)
     was_ready: bool = False
     released: bool = False
     epoch: int = 0

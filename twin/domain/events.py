@@ -7,10 +7,10 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from twin.domain.environment import Certificate, Desired
+from twin.domain.environment import Certificate, Desired, Hold
 from twin.domain.identity import Actor, EnvironmentId, OperationId, Placement
 from twin.domain.operations import BlockRaised, OperationAccepted, OperationEnded
-from twin.domain.steps import Failure, Found, StepKey
+from twin.domain.steps import Copied, Failure, Found, StepKey
 
 
 class Created(Struct, frozen=True, kw_only=True, tag="created", tag_field="type"):
@@ -45,6 +45,8 @@ class StepStarted(Struct, frozen=True, kw_only=True, tag="step_started", tag_fie
     at: datetime
     deadline: datetime
     uses: tuple[str, ...] = ()
+    opened_with: dict[str, int] = field(default_factory=dict)
+    credential: int = 1
     operations: tuple[OperationId, ...] = ()
 
 
@@ -60,6 +62,7 @@ class StepSucceeded(Struct, frozen=True, kw_only=True, tag="step_succeeded", tag
     outputs: dict[str, Any] = field(default_factory=dict)
     credential_version: int = 1
     adopted: bool = False
+    copied: Copied | None = None
     operations: tuple[OperationId, ...] = ()
 
 
@@ -169,6 +172,33 @@ class PlacementSwept(Struct, frozen=True, kw_only=True, tag="placement_swept", t
     found: tuple[Found, ...] = ()
 
 
+class CredentialAcknowledged(Struct, frozen=True, kw_only=True, tag="credential_acknowledged", tag_field="type"):
+    """Somebody outside of the environment says that a credential is in use: the one before it may go."""
+
+    component: str
+    version: int
+    by: Actor
+    operation_id: OperationId
+
+
+class Held(Struct, frozen=True, kw_only=True, tag="held", tag_field="type"):
+    """A clone copies from here: what it copies from stays meanwhile."""
+
+    hold: Hold
+    operation_id: OperationId
+
+
+class HoldEnded(Struct, frozen=True, kw_only=True, tag="hold_ended", tag_field="type"):
+    """A clone copies no more, or is waited for no longer."""
+
+    clone: EnvironmentId
+    why: str
+
+
+class SourceTold(Struct, frozen=True, kw_only=True, tag="source_told", tag_field="type"):
+    """The source of this clone holds nothing for it any more."""
+
+
 class BecameReady(Struct, frozen=True, kw_only=True, tag="became_ready", tag_field="type"):
     """For the first time all stands as desired."""
 
@@ -201,6 +231,10 @@ Event = (
     | Abandoned
     | DestructionBegun
     | PlacementSwept
+    | CredentialAcknowledged
+    | Held
+    | HoldEnded
+    | SourceTold
     | BecameReady
     | Destroyed
 )

@@ -12,7 +12,9 @@ from twin.domain import events as happened
 from twin.domain.environment import NOTHING_THERE, Environment, Instance, Inventory, Look, Proof
 from twin.domain.forgetting import forget_stale
 from twin.domain.operations import BlockRaised, OperationAccepted, OperationEnded
+from twin.domain.rotation import live
 from twin.domain.steps import Running, StepKey
+from twin.domain.succeeded import stripped, succeeded
 
 V = TypeVar("V")
 
@@ -63,7 +65,7 @@ def _(event: BlockRaised, env: Environment) -> Environment:
 def _(event: happened.StepStarted, env: Environment) -> Environment:
     key, text = event.key, str(event.key)
     wanted = env.desired.components.get(key.component)
-    inputs = wanted.inputs if wanted is not None and key.verb == "apply" else {}
+    inputs = wanted.inputs if wanted is not None and key.verb in ("apply", "seed") else {}
     running = Running(
         key=key,
         target=event.target,
@@ -74,9 +76,11 @@ def _(event: happened.StepStarted, env: Environment) -> Environment:
         deadline=event.deadline,
         inputs=inputs,
         uses=event.uses,
+        opened_with=event.opened_with,
+        credential=event.credential,
     )
     env = replace(env, running=_with(env.running, text, running), epoch=max(env.epoch, event.epoch))
-    if key.verb == "apply":
+    if key.verb in ("apply", "seed"):
         env = _intend(env, event)
     elif key.verb == "remove" and (gone := env.instances.get(key.instance)):
         env = replace(env, instances=_with(env.instances, key.instance, replace(gone, removing=True)))
@@ -117,45 +121,7 @@ def _(event: happened.StepSucceeded, env: Environment) -> Environment:
     running = env.running.get(str(event.key))
     env = _settle(env, event.key)
     instance = env.instances.get(event.key.instance)
-    if instance is None:
-        return env
-    if event.key.verb == "remove":
-        proof = Proof(
-            instance=instance.key,
-            type=instance.type,
-            external_id=instance.external_id,
-            target=instance.placement.target,
-            at=event.at,
-        )
-        return replace(
-            env,
-            instances=_without(env.instances, instance.key),
-            departed=_with(env.departed, instance.key, _stripped(instance)),
-            proofs=_with(env.proofs, instance.key, proof),
-        )
-    if event.key.verb == "suspend":
-        suspended = replace(instance, suspended=True, unsure=False)
-        return replace(env, instances=_with(env.instances, instance.key, suspended))
-    instance = replace(
-        instance,
-        placement=event.placement,
-        digest=event.key.digest,
-        unsure=False,
-        untouched=False,
-        inputs=running.inputs if running else instance.inputs,
-        uses=running.uses if running else instance.uses,
-        external_id=event.external_id,
-        outputs=event.outputs,
-        credential_version=event.credential_version,
-        suspended=False,
-        drift={},
-        applied_at=event.at,
-    )
-    return replace(
-        env,
-        instances=_with(env.instances, instance.key, instance),
-        placements=_with(env.placements, event.placement.target, event.placement),
-    )
+    return env if instance is None else succeeded(env, instance, running, event)
 
 
 @_after.register
@@ -267,7 +233,7 @@ def _(event: happened.Abandoned, env: Environment) -> Environment:
     proofs, departed = dict(env.proofs), dict(env.departed)
     for key in event.instances:
         if instance := env.instances.get(key) or env.departed.get(key):
-            departed[key] = _stripped(instance)
+            departed[key] = stripped(instance)
             proofs[key] = Proof(
                 instance=key,
                 type=instance.type,
@@ -312,6 +278,32 @@ def _(event: happened.PlacementSwept, env: Environment) -> Environment:
         leftovers=_without(env.leftovers, event.target),
         swept=_with(env.swept, event.target, Inventory(placement=event.placement, at=event.at)),
     )
+
+
+@_after.register
+def _(event: happened.CredentialAcknowledged, env: Environment) -> Environment:
+    instance = env.current(event.component)
+    if instance is None:
+        return env
+    credentials = tuple(
+        replace(each, acknowledged_by=event.by) if each.version == event.version else each for each in live(instance)
+    )
+    return _with_instance(env, replace(instance, credentials=credentials))
+
+
+@_after.register
+def _(event: happened.Held, env: Environment) -> Environment:
+    return replace(env, holds=_with(env.holds, event.hold.clone, event.hold))
+
+
+@_after.register
+def _(event: happened.HoldEnded, env: Environment) -> Environment:
+    return replace(env, holds=_without(env.holds, event.clone))
+
+
+@_after.register
+def _(event: happened.SourceTold, env: Environment) -> Environment:
+    return replace(env, source_told=True)
 
 
 @_after.register
@@ -367,8 +359,8 @@ def _reached(env: Environment, key: StepKey) -> Environment:
     return replace(env, instances=_with(env.instances, key.instance, replace(instance, untouched=False)))
 
 
-def _stripped(instance: Instance) -> Instance:
-    return replace(instance, inputs={}, outputs={}, uses=(), drift={}, digest=None, unsure=False, looked=None)
+def _with_instance(env: Environment, instance: Instance) -> Environment:
+    return replace(env, instances=_with(env.instances, instance.key, instance))
 
 
 def _with(values: Mapping[str, V], key: str, value: V) -> dict[str, V]:

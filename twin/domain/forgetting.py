@@ -5,7 +5,10 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from twin.domain.environment import Environment
+from twin.domain.members import access_digest
 from twin.domain.planner import suspend_key, target_digest
+from twin.domain.rotation import live
+from twin.domain.seeding import seed_digest, to_copy
 from twin.domain.steps import StepKey, instance_key
 
 
@@ -40,4 +43,11 @@ def _may_come_up(env: Environment, text: str) -> bool:
         look = env.looks.get(key.component)
         return look is not None and look.token == key.digest
     instance = env.instances.get(key.instance)
+    if key.verb == "seed":
+        return key.component in to_copy(env) and key.digest == seed_digest(env, key.component)
+    if key.verb == "grant":
+        return instance is not None and instance.access != key.digest == access_digest(env)
+    if key.verb in ("issue", "retire"):
+        issued = [each.version for each in live(instance)] if instance is not None else []
+        return (int(key.digest) in issued) == (key.verb == "retire")
     return env.desired.suspended and instance is not None and suspend_key(instance) == key

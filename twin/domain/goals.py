@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from twin.domain.environment import Environment
 from twin.domain.operations import (
+    CredentialAt,
     Exists,
     FieldsAt,
     Gone,
@@ -13,10 +14,15 @@ from twin.domain.operations import (
     Operation,
     OperationEnded,
     OperationError,
+    Seeded,
 )
 from twin.domain.paths import component_of, is_component, value_at
 from twin.domain.planner import plan
+from twin.domain.rotation import live
 from twin.domain.steps import Failure, Plan, Step
+
+_PEOPLE = frozenset({"members", "project_members"})
+"""The paths of desired that are reached by granting access."""
 
 
 def endings(env: Environment) -> Iterable[OperationEnded]:
@@ -72,6 +78,9 @@ def _superseded(env: Environment, operation: Operation) -> bool:
         return True
     if isinstance(goal, FieldsAt):
         return any(not _still_wanted(env, path, value) for path, value in goal.values.items())
+    if isinstance(goal, CredentialAt):
+        wanted = env.desired.components.get(goal.component)
+        return wanted is None or wanted.credential_version < goal.version
     return False
 
 
@@ -87,7 +96,11 @@ def _reached(env: Environment, left: Plan, operation: Operation) -> bool:
     match operation.goal:
         case Gone():
             return env.certificate is not None
-        case Exists(components):
+        case CredentialAt(component=component, version=version):
+            instance = env.current(component)
+            issued = live(instance) if instance is not None else ()
+            return bool(issued) and all(each.version >= version for each in issued)
+        case Exists(components) | Seeded(components):
             return not any(_has_steps(env, left, component) for component in components)
         case Observed(components):
             return all(_looked(env, component) for component in components)
@@ -108,6 +121,8 @@ def _shows(env: Environment, left: Plan, path: str) -> bool:
     if path == "suspended":
         suspended = env.desired.suspended
         return not any(step.key.verb == "suspend" or not suspended for step in left.steps if step.key.verb != "observe")
+    if path in _PEOPLE:
+        return not any(step.key.verb == "grant" for step in left.steps)
     component = component_of(path)
     if component is None:
         return True
@@ -142,12 +157,21 @@ def _out_of_reach(env: Environment, left: Plan, operation: Operation) -> tuple[S
     match operation.goal:
         case Gone():
             todo = list(by_key)
-        case Exists(components) | Observed(components):
+        case CredentialAt(component=component):
+            # A consumer that cannot be applied is no end of it: it blocks the retirement, by name.
+            by_key = {key: step for key, step in by_key.items() if step.key.component == component}
+            todo = [key for key, step in by_key.items() if step.key.verb in ("apply", "issue", "retire")]
+        case Exists(components) | Seeded(components) | Observed(components):
             todo = [key for key, step in by_key.items() if step.key.component in components]
         case FieldsAt(values):
             touched = {component_of(path) for path in values}
             everything = "suspended" in values
-            todo = [key for key, step in by_key.items() if everything or step.key.component in touched]
+            people = not _PEOPLE.isdisjoint(values)
+            todo = [
+                key
+                for key, step in by_key.items()
+                if everything or step.key.component in touched or (people and step.key.verb == "grant")
+            ]
     seen: set[str] = set()
     while todo:
         key = todo.pop()

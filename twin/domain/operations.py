@@ -30,11 +30,24 @@ class Observed(Struct, frozen=True, tag="observed"):
     components: tuple[str, ...]
 
 
+class CredentialAt(Struct, frozen=True, tag="credential_at"):
+    """The component has this credential, or a later one, and none before it is valid any more."""
+
+    component: str
+    version: int
+
+
+class Seeded(Struct, frozen=True, tag="seeded"):
+    """The clone has copied what it should, and these components are applied as desired."""
+
+    components: tuple[str, ...]
+
+
 class Gone(Struct, frozen=True, tag="gone"):
     """Nothing of the environment is left and the certificate says so."""
 
 
-Goal = FieldsAt | Exists | Observed | Gone
+Goal = FieldsAt | Exists | Observed | CredentialAt | Seeded | Gone
 
 
 class OperationError(Struct, frozen=True):

@@ -9,10 +9,12 @@ from twin.domain import events as happened
 from twin.domain.decider import Context, backoff
 from twin.domain.environment import Environment, Traits
 from twin.domain.identity import OperationId
-from twin.domain.operations import BlockRaised, Exists, FieldsAt, Gone, Operation
+from twin.domain.operations import BlockRaised, CredentialAt, Exists, FieldsAt, Gone, Operation, Seeded
 from twin.domain.paths import component_of
 from twin.domain.planner import plan, ready, uses
+from twin.domain.rotation import opened_with, stuck
 from twin.domain.steps import (
+    CHANGES,
     EndStep,
     FailedBlocked,
     FailedTerminal,
@@ -27,8 +29,16 @@ from twin.domain.steps import (
     Swept,
 )
 
+_MAKES = frozenset({"seed", "apply", "issue", "grant"})
+"""The verbs that leave something in the world."""
+
+_PEOPLE = frozenset({"members", "project_members"})
+
 _NO_TRAITS = Traits()
 """Of a sweep, which is about no component."""
+
+SEED_DEADLINE = 6 * 3600.0
+"""Seconds that one attempt of a copy may take: it is bounded by the size of the data, which no type knows."""
 
 MAX_DEATHS = 5
 """So many workers may die in a step before a human has to look."""
@@ -41,6 +51,7 @@ def start(env: Environment, given: StartStep, context: Context) -> Iterator[happ
     early = failure is not None and failure.next_at is not None and failure.next_at > context.now
     early = early or (step is not None and step.not_before is not None and step.not_before > context.now)
     waits = (failure is not None and failure.next_at is None) or (early and not context.behind)
+    applies = given.key.verb == "apply"
     if step is None or waits or not ready(env, step) or given.epoch <= env.epoch_of(given.key):
         return
     wanted = env.desired.components.get(given.key.component)
@@ -54,8 +65,10 @@ def start(env: Environment, given: StartStep, context: Context) -> Iterator[happ
         attempt=env.attempts.get(str(given.key), 0) + 1,
         worker=given.worker,
         at=context.now,
-        deadline=context.now + timedelta(seconds=given.deadline or (traits or _NO_TRAITS).deadline),
-        uses=uses(env, given.key.component) if given.key.verb == "apply" else (),
+        deadline=context.now + timedelta(seconds=given.deadline or _deadline(given.key, traits or _NO_TRAITS)),
+        uses=uses(env, given.key.component) if applies else (),
+        opened_with=opened_with(env, given.key.component) if applies else {},
+        credential=wanted.credential_version if applies and wanted is not None else 1,
         operations=tuple(o.id for o in env.operations.values() if _serves(o, given.key)),
     )
 
@@ -80,6 +93,7 @@ def end(env: Environment, given: EndStep, context: Context) -> Iterator[happened
                 outputs=done.outputs,
                 credential_version=done.credential_version,
                 adopted=done.adopted,
+                copied=done.copied,
                 operations=operations,
             )
         case Looked(present=present, drift=drift):
@@ -106,7 +120,7 @@ def lose(env: Environment, given: LoseStep, context: Context) -> Iterator[happen
     instance = env.instances.get(given.key.instance)
     settle = timedelta(seconds=instance.traits.settle if instance is not None else 5.0)
     until = (context.now if given.proven_dead else max(context.now, running.deadline)) + settle
-    acts = given.key.verb in ("apply", "remove", "suspend")
+    acts = given.key.verb in CHANGES
     yield happened.StepLost(key=given.key, epoch=given.epoch, at=context.now, settled_at=until if acts else None)
     if env.deaths.get(str(given.key), 0) + 1 >= MAX_DEATHS:
         failure = FailedBlocked(
@@ -133,6 +147,32 @@ def guard_data(env: Environment, context: Context) -> Iterator[happened.Event]:
             yield from _failed(env, key, 0, failure, context, ())
 
 
+def guard_rotation(env: Environment, context: Context) -> Iterator[happened.Event]:
+    """A consumer that cannot be applied keeps the old credential alive: it is named, and a human decides. Once it has
+    taken the new one, the block is nobody's any more."""
+    for step in plan(env).steps:
+        key, text = step.key, str(step.key)
+        if key.verb != "retire" or step.running:
+            continue
+        consumer, failure = stuck(env, key), env.failures.get(text)
+        block = f"rotation/{env.project}/{env.name}/{key.component}"
+        if failure is None and consumer is not None:
+            stands = FailedBlocked(
+                message=f"credential {key.digest} of {key.component} cannot be retired: {consumer} still uses it, and "
+                f"{consumer} cannot be applied with the new one",
+                block=block,
+                owner=f"project {env.project}",
+                mend=f"Mend {consumer}, then: twin retry {env.project}/{env.name} {consumer}",
+            )
+            yield from _failed(env, key, 0, stands, context, ())
+        elif failure is not None and failure.block == block and consumer is None:
+            yield happened.FailuresCleared(keys=(text,), block=block)
+
+
+def _deadline(key: StepKey, traits: Traits) -> float:
+    return max(traits.deadline, SEED_DEADLINE) if key.verb == "seed" else traits.deadline
+
+
 def _refuse(env: Environment, given: EndStep, context: Context) -> Iterator[happened.Event]:
     message = getattr(given.result, "message", "")
     yield happened.ResultRefused(
@@ -142,7 +182,7 @@ def _refuse(env: Environment, given: EndStep, context: Context) -> Iterator[happ
         result=str(type(given.result).__struct_config__.tag),
         message=message,
     )
-    if given.key.verb == "apply" and given.key.instance in env.departed:
+    if given.key.verb in _MAKES and given.key.instance in env.departed:
         yield happened.LateEffect(key=given.key, at=context.now)
 
 
@@ -226,8 +266,12 @@ def _serves(operation: Operation, key: StepKey) -> bool:
         case Gone():
             return True
         case FieldsAt(values):
-            return "suspended" in values or key.component in {component_of(path) for path in values}
-        case Exists(components):
+            people = key.verb == "grant" and not _PEOPLE.isdisjoint(values)
+            return people or "suspended" in values or key.component in {component_of(path) for path in values}
+        case Exists(components) | Seeded(components):
             return key.component in components
+        case CredentialAt(component=component, version=version):
+            issues = key.verb == "issue" and key.digest == str(version)
+            return key.component == component and (issues or key.verb == "retire")
         case _:
             return key.verb == "observe"

@@ -1,7 +1,8 @@
 """Paths into desired: what a signal changed, field by field, so that operations can be judged and taken back.
 
 `components.app.inputs.replicas`, `components.app` (a whole component came or went), `suspended`, `expires_at` …
-A component's incarnation and identity follow from the rest and are no paths.
+A component's incarnation and identity follow from the rest and are no paths; its credential's version only rises, so
+that nothing ever puts one back.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import msgspec
 
 from twin.domain.environment import Desired
 
-_DERIVED = frozenset({"incarnation", "identity"})
+_DERIVED = frozenset({"incarnation", "identity", "credential_version"})
 
 
 def as_builtins(desired: Desired) -> dict[str, Any]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from twin.domain import rotation
 from twin.domain.digest import digest
 from twin.domain.environment import Component, Environment, Instance
+from twin.domain.members import access_digest, to_grant
 from twin.domain.references import Reference, references
+from twin.domain.seeding import holding, seed_digest, to_copy, told
 from twin.domain.steps import Plan, Running, Step, StepKey, instance_key
 
 _SWEEP = "inventory"
@@ -63,17 +66,19 @@ def uses(env: Environment, name: str) -> tuple[str, ...]:
 
 
 def ready(env: Environment, step: Step) -> bool:
-    """Whether nothing of the plan has to come before the step."""
-    return not step.after and not step.running and not _acting(env, step.key.instance)
+    """Whether nothing has to come before the step."""
+    return not step.after and not step.waits_for and not step.running and not _acting(env, step.key.instance)
 
 
 def _convergence(env: Environment) -> list[Step]:
+    seeds = {name: _seed(env, name) for name in to_copy(env)}
     applies: dict[str, Step] = {}
     for name in _dependencies_first(env.desired.components):
         wanted = env.desired.components[name]
         target = target_digest(env, name)
         if why := _why_apply(env, name, env.current(name), target):
-            needed = [str(applies[need].key) for need in wanted.needs if need in applies]
+            needed = [str(seeds[name].key)] if name in seeds else []
+            needed += [str(applies[need].key) for need in wanted.needs if need in applies]
             needed += [running for need in wanted.needs for running in _acting(env, _desired_instance(env, need))]
             key = StepKey(name, wanted.incarnation, "apply", target)
             applies[name] = Step(key=key, target=wanted.target, after=_others(needed, key), why=why)
@@ -88,10 +93,84 @@ def _convergence(env: Environment) -> list[Step]:
         if (instance := env.current(name)) and instance.digest is not None and instance.looked != look.token
     ]
     doomed = [instance for instance in env.instances.values() if not _is_current(env, instance)]
+    credentials = {name: step for name in env.desired.components if (step := _credential(env, name, applies))}
+    grants = [step for name in env.desired.components if (step := _grant(env, name, applies, credentials.get(name)))]
     why_removed: Callable[[Instance], str] = lambda gone: (  # noqa: E731
         "replaced by a new incarnation" if gone.component in env.desired.components else "no longer desired"
     )
-    return [*applies.values(), *observes, *_removals(env, doomed, applies, why_removed)]
+    removals = _removals(env, doomed, applies, why_removed)
+    return [*seeds.values(), *applies.values(), *credentials.values(), *grants, *observes, *removals]
+
+
+def _seed(env: Environment, name: str) -> Step:
+    wanted, seed = env.desired.components[name], env.desired.seed
+    assert seed is not None  # to_copy names components of a clone only
+    key = StepKey(name, wanted.incarnation, "seed", seed_digest(env, name))
+    return Step(key=key, target=wanted.target, why=f"{seed.mode} copy of {seed.name}")
+
+
+def _credential(env: Environment, name: str, applies: dict[str, Step]) -> Step | None:
+    """The next step of a rotation: issue a credential beside the one that lives, or retire the older of two once
+    nobody holds it."""
+    wanted, instance = env.desired.components[name], env.current(name)
+    if instance is None or not wanted.traits.rotates or instance.digest is None or instance.suspended:
+        return None
+    issued = rotation.live(instance)
+    own = [str(applies[name].key)] if name in applies else []
+    if len(issued) > 1:
+        return _retire(env, instance, wanted, applies, own)
+    if issued[-1].version >= wanted.credential_version:
+        return None
+    return Step(
+        key=StepKey(name, instance.incarnation, "issue", str(wanted.credential_version)),
+        target=instance.placement.target,
+        after=tuple(own),
+        why=f"credential {wanted.credential_version} beside {issued[-1].version}",
+        not_before=rotation.settled_at(env, [instance.key]),
+    )
+
+
+def _retire(env: Environment, instance: Instance, wanted: Component, applies: dict[str, Step], own: list[str]) -> Step:
+    holders = rotation.holders(env, instance)
+    after, others = list(own), []
+    for holder in holders:
+        component = holder.rpartition("@")[0]
+        if component in applies and applies[component].key.instance == holder:
+            after.append(str(applies[component].key))
+        elif (user := env.instances.get(holder)) is not None and not _is_current(env, user):
+            after.append(str(_removal_key(user)))
+        elif not _acting(env, holder):
+            others.append(component)
+        after += _acting(env, holder)
+    until, waits_for = rotation.retirement(env, instance, wanted)
+    settled = rotation.settled_at(env, [instance.key, *_users(env, instance.key)])
+    old = rotation.live(instance)[0]
+    key = StepKey(instance.component, instance.incarnation, "retire", str(old.version))
+    return Step(
+        key=key,
+        target=instance.placement.target,
+        after=_others(after, key),
+        why=f"credential {old.version} was replaced by {rotation.newest(instance)}",
+        not_before=max((time for time in (until, settled) if time is not None), default=None),
+        waits_for=f"{', '.join(others)} to take the new credential" if others else waits_for,
+    )
+
+
+def _grant(env: Environment, name: str, applies: dict[str, Step], credential: Step | None) -> Step | None:
+    wanted, instance = env.desired.components[name], env.current(name)
+    if instance is None or not wanted.traits.grants or instance.digest is None or instance.suspended:
+        return None
+    if not to_grant(env, instance):
+        return None
+    after = [str(applies[name].key)] if name in applies else []
+    # Not after a retirement, which may wait for hours.
+    after += [str(credential.key)] if credential is not None and credential.key.verb == "issue" else []
+    return Step(
+        key=StepKey(name, instance.incarnation, "grant", access_digest(env)),
+        target=instance.placement.target,
+        after=tuple(after),
+        why="members changed",
+    )
 
 
 def _why_apply(env: Environment, name: str, instance: Instance | None, target: str) -> str:
@@ -128,7 +207,11 @@ def _removals(
         if gone.component in applies:
             after.append(str(applies[gone.component].key))
         yield Step(
-            key=keys[gone.key], target=gone.placement.target, after=_others(after, keys[gone.key]), why=why(gone)
+            key=keys[gone.key],
+            target=gone.placement.target,
+            after=_others(after, keys[gone.key]),
+            why=why(gone),
+            waits_for=told(holding(env, gone.key)),
         )
 
 
@@ -142,6 +225,7 @@ def _suspension(env: Environment) -> list[Step]:
             target=instance.placement.target,
             after=tuple(str(keys[user]) for user in _users(env, name) if user in keys),
             why="suspended",
+            waits_for=told(holding(env, name)),
         )
         for name, instance in awake.items()
     ]
@@ -181,6 +265,7 @@ def _with_running(env: Environment, steps: Iterable[Step]) -> Iterator[Step]:
             why=step.why,
             running=key in env.running,
             not_before=step.not_before,
+            waits_for=step.waits_for,
         )
     for key, running in env.running.items():
         if key not in planned:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from twin.domain.environment import Environment, Status
 from twin.domain.planner import plan
 
+_QUIET = frozenset({"observe", "retire"})
+"""What is planned and changes nothing for those who use the environment: an old credential may stay for hours."""
+
 
 def status(env: Environment) -> Status:
     """One of the eight words. What needs a human comes before what goes on by itself."""
@@ -22,4 +25,4 @@ def status(env: Environment) -> Status:
         return "updating" if steps else "suspended"
     if not env.was_ready:
         return "creating"
-    return "updating" if any(step.key.verb != "observe" for step in steps) else "ready"
+    return "updating" if any(step.key.verb not in _QUIET for step in steps) else "ready"

@@ -8,16 +8,20 @@ from typing import Any, Literal
 from msgspec import Struct, field
 
 from twin.domain.digest import digest
-from twin.domain.identity import Placement
+from twin.domain.identity import EnvironmentId, Placement
 
-Verb = Literal["apply", "remove", "suspend", "observe", "sweep"]
+Verb = Literal["seed", "apply", "issue", "retire", "grant", "remove", "suspend", "observe", "sweep"]
+
+CHANGES = frozenset({"seed", "apply", "issue", "retire", "grant", "remove", "suspend"})
+"""The verbs that change the world."""
 
 
 class StepKey(Struct, frozen=True):
     """What a step is about. The same key keeps its attempt count over crashes and replanning.
 
-    `digest` is the target digest; a change of what is wanted is another key, and its attempts start at 1.
-    A sweep (the inventory before a certificate) has the target's name as its `component`.
+    `digest` is the target digest; a change of what is wanted is another key, and its attempts start at 1. For `issue`
+    and `retire` it is the credential's version. A sweep (the inventory before a certificate) has the target's name as
+    its `component`.
     """
 
     component: str
@@ -47,7 +51,8 @@ def instance_key(component: str, incarnation: int) -> str:
 
 
 class Step(Struct, frozen=True, kw_only=True):
-    """One step of a plan. `after` are keys of steps of the same plan; `why` is for people."""
+    """One step of a plan. `after` are keys of steps of the same plan, `waits_for` is what else has to come first; that
+    and `why` are for people."""
 
     key: StepKey
     target: str
@@ -55,6 +60,7 @@ class Step(Struct, frozen=True, kw_only=True):
     why: str = ""
     running: bool = False
     not_before: datetime | None = None
+    waits_for: str = ""
 
 
 class Plan(Struct, frozen=True):
@@ -75,7 +81,8 @@ class Plan(Struct, frozen=True):
 class Running(Struct, frozen=True, kw_only=True):
     """An attempt whose intent is committed and whose result has not come.
 
-    `inputs` and `uses` are what it was started with; `cancelled` tells its worker, by the heartbeat, to stop.
+    `inputs`, `uses` and `opened_with` are what it was started with; `credential` is the version that a first apply
+    makes. `cancelled` tells its worker, by the heartbeat, to stop.
     """
 
     key: StepKey
@@ -87,6 +94,8 @@ class Running(Struct, frozen=True, kw_only=True):
     deadline: datetime
     inputs: dict[str, Any] = field(default_factory=dict)
     uses: tuple[str, ...] = ()
+    opened_with: dict[str, int] = field(default_factory=dict)
+    credential: int = 1
     cancelled: bool = False
 
 
@@ -108,6 +117,14 @@ class Failure(Struct, frozen=True, kw_only=True):
 # -- results of an attempt, as an engine reports them
 
 
+class Copied(Struct, frozen=True):
+    """What a component began with: how much was copied, and what the source's server calls the moment."""
+
+    rows: int
+    bytes: int
+    point: str = ""
+
+
 class Succeeded(Struct, frozen=True, kw_only=True, tag="succeeded"):
     """The step did what it should. For an apply: what came of it."""
 
@@ -116,6 +133,7 @@ class Succeeded(Struct, frozen=True, kw_only=True, tag="succeeded"):
     outputs: dict[str, Any] = field(default_factory=dict)
     credential_version: int = 1
     adopted: bool = False
+    copied: Copied | None = None
 
 
 class Looked(Struct, frozen=True, kw_only=True, tag="looked"):
@@ -219,4 +237,15 @@ class LiftBlock(Struct, frozen=True):
     key: str
 
 
-EngineInput = StartStep | EndStep | LoseStep | FireTimer | LiftBlock
+class EndHold(Struct, frozen=True, kw_only=True):
+    """To a source: the clone copies no more."""
+
+    clone: EnvironmentId
+    why: str
+
+
+class TellSource(Struct, frozen=True):
+    """To a clone: its source knows that it copies no more."""
+
+
+EngineInput = StartStep | EndStep | LoseStep | FireTimer | LiftBlock | EndHold | TellSource

@@ -10,9 +10,12 @@ from msgspec.structs import replace
 from twin.domain.decider import AT_ONCE, Context, TaskSpec
 from twin.domain.desire import desire
 from twin.domain.environment import Departure, Environment
-from twin.domain.events import DestructionBegun, Event, FailuresCleared, ObservationWanted
-from twin.domain.operations import Gone
+from twin.domain.events import DestructionBegun, Event, FailuresCleared, HoldEnded, ObservationWanted
+from twin.domain.members import next_end, without_ended
+from twin.domain.operations import CredentialAt, Gone
 from twin.domain.planner import plan, ready
+from twin.domain.rotation import due_rotations, next_version
+from twin.domain.seeding import over
 from twin.domain.steps import FireTimer, LiftBlock
 
 TIMERS = "timers"
@@ -21,6 +24,12 @@ TIMERS = "timers"
 EXPIRY = "expiry"
 DESTRUCTION = "destruction"
 _OBSERVE = "observe:"
+_ROTATE = "rotate:"
+_HOLD = "hold:"
+_MEMBERS = "members"
+RELEASE = "release:"
+"""The task of a clone to tell its source, whose id follows, that it copies no more. It is no timer of `fire`: it is
+about two entities, and an engine runs it in one transaction on both."""
 
 
 def next_tasks(env: Environment) -> frozenset[TaskSpec]:
@@ -47,8 +56,14 @@ def _steps(env: Environment) -> Iterator[TaskSpec]:
 
 def _timers(env: Environment) -> Iterator[TaskSpec]:
     desired = env.desired
+    if desired.seed is not None and not env.source_told and over(env) is not None:
+        yield TaskSpec("timer", RELEASE + desired.seed.source, TIMERS, AT_ONCE)
+    for hold in env.holds.values():
+        yield TaskSpec("timer", _HOLD + hold.clone, TIMERS, hold.until)
     if env.certificate is not None or env.departing:
         return
+    if (end := next_end(desired.members)) is not None:
+        yield TaskSpec("timer", _MEMBERS, TIMERS, end)
     if desired.departure is not None:
         yield TaskSpec("timer", DESTRUCTION, TIMERS, desired.departure.at)
     elif desired.expires_at is not None and not desired.protected:
@@ -60,6 +75,8 @@ def _timers(env: Environment) -> Iterator[TaskSpec]:
                 look = env.looks.get(name)
                 last = max(instance.applied_at, look.at) if look is not None else instance.applied_at
                 yield TaskSpec("timer", _OBSERVE + name, TIMERS, last + timedelta(seconds=wanted.observe_every))
+        for name, due in due_rotations(env):
+            yield TaskSpec("timer", _ROTATE + name, TIMERS, due)
 
 
 def fire(env: Environment, given: FireTimer, context: Context) -> Iterator[Event]:
@@ -75,6 +92,22 @@ def fire(env: Environment, given: FireTimer, context: Context) -> Iterator[Event
     elif given.key.startswith(_OBSERVE):
         name, token = given.key.removeprefix(_OBSERVE), context.fresh_id("look")
         yield ObservationWanted(components=(name,), token=token, at=context.now)
+    elif given.key.startswith(_ROTATE):
+        yield from _rotate(env, given.key.removeprefix(_ROTATE), context)
+    elif given.key.startswith(_HOLD):
+        clone = given.key.removeprefix(_HOLD)
+        yield HoldEnded(clone=env.holds[clone].clone, why="its time is over")
+    elif given.key == _MEMBERS:
+        left = replace(env.desired, members=without_ended(env.desired.members, context.now))
+        yield from desire(env, left, signal="membership_ended", context=context)
+
+
+def _rotate(env: Environment, name: str, context: Context) -> Iterator[Event]:
+    version = next_version(env, name)
+    rotated = replace(env.desired.components[name], credential_version=version)
+    desired = replace(env.desired, components={**env.desired.components, name: rotated})
+    goal = CredentialAt(component=name, version=version)
+    yield from desire(env, desired, signal="rotate", context=context, goal=goal, components=(name,))
 
 
 def lift(env: Environment, given: LiftBlock) -> Iterator[Event]:

@@ -8,12 +8,15 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 import structlog
+from msgspec import Struct
 from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
+from twin.domain.environment import Environment
 from twin.domain.errors import Blocked, StepFailure, Terminal, Transient, Unavailable, Unreadable
-from twin.domain.identity import Placement
+from twin.domain.identity import ComponentRef, Placement
 from twin.domain.steps import (
+    Copied,
     FailedBlocked,
     FailedTerminal,
     FailedTransient,
@@ -26,16 +29,25 @@ from twin.domain.steps import (
 )
 from twin.engine.attempts import Attempt
 from twin.engine.placing import check
-from twin.ports.provider import Provider, StepContext, Suspends
+from twin.engine.seeds import copier, source_of
+from twin.ports.provider import Applied, GrantsAccess, Provider, RotatesCredentials, StepContext, Suspends
 from twin.ports.targets import OpenTargets
 
 log: FilteringBoundLogger = structlog.get_logger(__name__)
 
-ReadBundle = Callable[[str], Awaitable[bytes]]
+_NEED_SECRETS = frozenset({"apply", "issue", "retire", "grant"})
+"""The verbs that cannot do without the component's secrets."""
+
+
+class Library(Struct, frozen=True):
+    """What a call may look up: bundles by digest, and other environments as they are now."""
+
+    bundle: Callable[[str], Awaitable[bytes]]
+    environment: Callable[[str], Awaitable[Environment | None]]
 
 
 async def call(
-    attempt: Attempt, targets: OpenTargets, read_bundle: ReadBundle, now: datetime
+    attempt: Attempt, targets: OpenTargets, library: Library, now: datetime
 ) -> tuple[Result, dict[str, str]]:
     """Do it. Returns the result and the secrets that came back; never raises but for cancellation."""
     mask = Mask(attempt, targets)
@@ -44,12 +56,12 @@ async def call(
     reached = False
     try:
         async with asyncio.timeout(seconds):
-            if attempt.unreadable is not None and attempt.key.verb == "apply":
-                raise attempt.unreadable
+            if attempt.secrets.unreadable is not None and attempt.key.verb in _NEED_SECRETS:
+                raise attempt.secrets.unreadable
             provider = await targets.provider(attempt.running.target)
             here = await _arrive(attempt, provider)
             reached = True
-            return await _verb(attempt, provider, here, read_bundle, mask)
+            return await _verb(attempt, provider, here, targets, library, mask)
     except TimeoutError:
         return FailedTransient(message=f"no result within {seconds:.0f} s", reached=reached), {}
     except StepFailure as failure:
@@ -76,7 +88,7 @@ async def _arrive(attempt: Attempt, provider: Provider) -> Placement:
 
 
 async def _verb(
-    attempt: Attempt, provider: Provider, here: Placement, read_bundle: ReadBundle, mask: Mask
+    attempt: Attempt, provider: Provider, here: Placement, targets: OpenTargets, library: Library, mask: Mask
 ) -> tuple[Result, dict[str, str]]:
     ref = attempt.ref
     match attempt.key.verb:
@@ -89,22 +101,57 @@ async def _verb(
             drift = {} if seen is None else {name: mask(text) for name, text in seen.drift.items()}
             return Looked(present=seen is not None, drift=drift), {}
         case "remove":
-            await provider.remove(ref, _context(attempt, read_bundle))
+            await provider.remove(ref, _context(attempt, library))
             return Succeeded(placement=here), {}
         case "suspend":
             if isinstance(provider, Suspends):
-                await provider.suspend(ref, _context(attempt, read_bundle))
+                await provider.suspend(ref, _context(attempt, library))
             return Succeeded(placement=here), {}
+        case "seed":
+            source = await source_of(attempt, targets, library.environment, library.bundle)
+            seeded = await copier(provider, ref.type).seed(ref, _context(attempt, library), source)
+            return Succeeded(placement=here, copied=Copied(seeded.rows, seeded.bytes, mask(seeded.point))), {}
+        case "issue":
+            issued = await _rotating(provider, ref).issue(ref, _context(attempt, library))
+            return _applied(here, issued), {**attempt.secrets.own, **issued.secrets}
+        case "retire":
+            old = attempt.secrets.retired
+            await _rotating(provider, ref).retire(ref, _context(attempt, library), int(attempt.key.digest), old)
+            return Succeeded(placement=here), {}
+        case "grant":
+            return Succeeded(placement=here), await _grant(attempt, provider, library)
         case "apply":
-            context = _context(attempt, read_bundle)
+            context = _context(attempt, library)
             # The attempt before this one died: what stands there already is found, and adopted by the same name.
             adopted = attempt.unknown and await provider.observe(ref, context.inputs) is not None
             applied = await provider.apply(ref, context)
-            done = Succeeded(placement=here, external_id=applied.external_id, outputs=applied.outputs, adopted=adopted)
-            return done, {**attempt.secrets, **applied.secrets}
+            return replace(_applied(here, applied), adopted=adopted), {**attempt.secrets.own, **applied.secrets}
 
 
-def _context(attempt: Attempt, read_bundle: ReadBundle) -> StepContext:
+def _applied(here: Placement, applied: Applied) -> Succeeded:
+    return Succeeded(placement=here, external_id=applied.external_id, outputs=applied.outputs)
+
+
+def _rotating(provider: Provider, ref: ComponentRef) -> RotatesCredentials:
+    if isinstance(provider, RotatesCredentials):
+        return provider
+    raise Terminal(f"program error in the provider: {ref.type} promises to rotate credentials and cannot")
+
+
+async def _grant(attempt: Attempt, provider: Provider, library: Library) -> dict[str, str]:
+    """Each member's secrets, by `member/name`, with those that were minted."""
+    if not isinstance(provider, GrantsAccess):
+        raise Terminal(f"program error in the provider: {attempt.ref.type} promises to grant access and cannot")
+    people = attempt.secrets.members
+    given = await provider.grant(attempt.ref, _context(attempt, library), people)
+    return {
+        f"{person.name}/{name}": value
+        for person in people
+        for name, value in {**person.secrets, **given.get(person.name, {})}.items()
+    }
+
+
+def _context(attempt: Attempt, library: Library) -> StepContext:
     bundle = attempt.bundle
     bound = log.bind(step=str(attempt.key), environment=attempt.env.id, attempt=attempt.running.attempt)
 
@@ -113,11 +160,12 @@ def _context(attempt: Attempt, read_bundle: ReadBundle) -> StepContext:
         bound.debug("progress", progress=progress)
 
     async def read() -> bytes:
-        return await read_bundle(bundle or "")
+        return await library.bundle(bundle or "")
 
     return StepContext(
         inputs=attempt.inputs(),
-        secrets=attempt.secrets,
+        secrets=attempt.secrets.own,
+        credentials=attempt.secrets.credentials,
         # Without the epoch: a zombie and its successor collide harmlessly at the provider.
         idempotency_key=f"{attempt.env.id}:{attempt.key}",
         attempt=attempt.running.attempt,

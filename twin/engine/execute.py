@@ -18,8 +18,10 @@ from twin.domain.decider import Cause
 from twin.domain.environment import Environment
 from twin.domain.errors import Unavailable, Unreadable
 from twin.domain.events import StepStarted, StepSucceeded
-from twin.domain.identity import TWIN, Actor, Placement
+from twin.domain.identity import TWIN, Actor, EnvironmentId, Placement
+from twin.domain.seeding import over
 from twin.domain.steps import (
+    EndHold,
     EndStep,
     FireTimer,
     LiftBlock,
@@ -28,11 +30,14 @@ from twin.domain.steps import (
     StartStep,
     StepKey,
     Succeeded,
+    TellSource,
 )
+from twin.domain.timers import RELEASE
 from twin.domain.twin import ENVIRONMENT
-from twin.engine.attempts import Attempt, Values, open_secrets, opened
-from twin.engine.calls import call, stopped
+from twin.engine.attempts import Attempt
+from twin.engine.calls import Library, call, stopped
 from twin.engine.placing import configured
+from twin.engine.secrets import Secrets, Values
 from twin.ports.changes import Changes, Watch
 from twin.ports.clock import Clock
 from twin.ports.store import Claimed, Tx, WorkerStore
@@ -69,9 +74,8 @@ class Executor:
     ) -> None:
         self._worker = worker
         self._store = store
-        self._types = types
         self._targets = targets
-        self._vault = vault
+        self._secrets = Secrets(vault, types)
         self._changes = changes
         self._clock = clock
         self._deadline = deadline
@@ -122,6 +126,9 @@ class Executor:
 
     async def timer(self, task: Claimed) -> None:
         """Deliver a timer or a resolved block."""
+        if task.kind == "timer" and task.key.startswith(RELEASE):
+            await self._release(task)
+            return
         if task.kind == "block":
             given: FireTimer | LiftBlock = LiftBlock(task.key)
             cause = Cause(TWIN)
@@ -135,6 +142,23 @@ class Executor:
 
         await self._store.transact(fire)
         self._changes.notify(task.entity)
+
+    async def _release(self, task: Claimed) -> None:
+        """A clone tells its source that it copies no more. Both are locked in the order of their ids."""
+        clone, source = task.entity, task.key.removeprefix(RELEASE)
+
+        def release(tx: Tx) -> None:
+            states = {entity: tx.state(task.entity_kind, entity) for entity in sorted((clone, source))}
+            if (why := over(states[clone])) is None:
+                return
+            if states[source] is not None:
+                given = EndHold(clone=EnvironmentId(clone), why=why)
+                tx.transition(task.entity_kind, source, given, Cause(TWIN))
+            tx.transition(task.entity_kind, clone, TellSource(), Cause(TWIN))
+
+        await self._store.transact(release)
+        for entity in (clone, source):
+            self._changes.notify(entity)
 
     async def lost(self, task: Claimed, *, proven_dead: bool) -> bool:
         """Declare the attempt of a dead worker lost, so that another goes on. False if it came to an end after all, or
@@ -175,10 +199,8 @@ class Executor:
         # Else this very start was committed and the answer to its COMMIT was lost: it goes on.
         running = env.running[task.key]
         instance = env.instances.get(key.instance)
-        inputs = running.inputs if key.verb == "apply" else instance.inputs if instance is not None else {}
-        if key.verb == "apply":
-            self._mint(tx, env, key)
-        secrets, granted, unreadable = opened(tx, self._vault, env, key.instance, inputs)
+        inputs = running.inputs if key.verb in ("apply", "seed") else instance.inputs if instance is not None else {}
+        self._secrets.mint(tx, env, running)
         wanted = env.desired.components.get(key.component)
         return Attempt(
             task=task,
@@ -188,28 +210,15 @@ class Executor:
             unknown=task.key in before.deaths,
             placement=instance.placement if instance is not None else env.placements.get(running.target),
             configured=place,
-            secrets=secrets,
-            granted=granted,
-            unreadable=unreadable,
+            secrets=self._secrets.opened(tx, env, running, inputs),
             bundle=wanted.bundle if wanted is not None else None,
         )
-
-    def _mint(self, tx: Tx, env: Environment, key: StepKey) -> None:
-        type_ = self._types.get(env.desired.components[key.component].type)
-        if type_ is None or not type_.minted:
-            return
-        present = tx.secrets(env.id, key.instance)
-        for name in type_.minted:
-            if name not in present:
-                sealed = self._vault.seal(env.id, key.instance, 1, name, self._vault.mint())
-                tx.put_secret(env.id, key.instance, 1, name, sealed)
 
     async def _call(self, attempt: Attempt) -> tuple[Result, Values]:
         """The call, ended early when the step is not wanted any more or the worker drains."""
         with self._changes.watch(attempt.task.entity) as watch:
-            work = asyncio.create_task(
-                call(attempt, self._targets, self._read_bundle, self._clock.now()), name=str(attempt.key)
-            )
+            library = Library(self._read_bundle, self._read_environment)
+            work = asyncio.create_task(call(attempt, self._targets, library, self._clock.now()), name=str(attempt.key))
             try:
                 await asyncio.sleep(0)
                 if not work.done():  # it waits for somebody outside: we look meanwhile whether it is still wanted
@@ -246,6 +255,10 @@ class Executor:
             raise Unavailable(f"bundle {digest} is not in the store")
         return content
 
+    async def _read_environment(self, environment: str) -> Environment | None:
+        row = await self._store.entity(ENVIRONMENT.kind, environment)
+        return row.state if row is not None else None
+
     async def _persist(self, fn: Callable[[Tx], T], step: str) -> T:
         """Commit; while the database refuses, wait for it: a leased task is not dropped, and a call that was made is
         not forgotten."""
@@ -263,36 +276,27 @@ class Executor:
     def _end(self, tx: Tx, attempt: Attempt, result: Result, secrets: Values) -> Sequence[Attempt]:
         kind, entity, key = ENVIRONMENT.kind, attempt.task.entity, attempt.key
         version, same = 1, False
-        if isinstance(result, Succeeded) and key.verb == "apply":
+        if isinstance(result, Succeeded) and key.verb in ("apply", "issue"):
             version, same = self._credential_version(tx, attempt, secrets)
             result = replace(result, credential_version=version)
         given = EndStep(key=key, epoch=attempt.running.epoch, result=result)
         done = tx.transition(kind, entity, given, Cause(TWIN))
         if not same and any(isinstance(each.event, StepSucceeded) for each in done.events):
-            self._keep_secrets(tx, attempt, secrets, version)
+            self._secrets.keep(tx, done.after, attempt.running, secrets)
         next_ones = any(spec.kind == "step" and spec.due is not None for spec in done.tasks)
         return self.begin(tx, entity) if next_ones else ()
 
-    def _keep_secrets(self, tx: Tx, attempt: Attempt, secrets: Values, version: int) -> None:
-        entity, key = attempt.task.entity, attempt.key
-        if key.verb == "apply":
-            tx.drop_secrets(entity, key.instance)
-            for name, value in secrets.items():
-                tx.put_secret(
-                    entity, key.instance, version, name, self._vault.seal(entity, key.instance, version, name, value)
-                )
-        elif key.verb == "remove":
-            tx.drop_secrets(entity, key.instance)
-
     def _credential_version(self, tx: Tx, attempt: Attempt, secrets: Values) -> tuple[int, bool]:
-        """Raised when a secret has changed, so that what refers to it is applied anew; and whether the secrets that
-        are kept are the same."""
+        """Raised when what consumers are to use has changed, so that they are applied anew; and whether the secrets
+        that are kept are the same."""
         env: Environment = tx.state(ENVIRONMENT.kind, attempt.task.entity)
         instance = env.instances.get(attempt.key.instance)
         if instance is None or instance.digest is None:
             return 1, False
+        if attempt.key.verb == "issue":
+            return instance.credential_version + 1, False
         try:
-            same = open_secrets(tx, self._vault, env, attempt.key.instance) == secrets
+            same = self._secrets.newest(tx, env, instance) == secrets
         except Unreadable:
             same = False
         return instance.credential_version + (not same), same

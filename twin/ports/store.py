@@ -184,8 +184,8 @@ class Tx(Protocol):
         """Replace one ciphertext if it is still what it was; False if it was replaced or dropped meanwhile."""
         ...
 
-    def drop_secrets(self, entity: str, component: str | None = None) -> None:
-        """Forget the ciphertexts of an entity or one of its components."""
+    def drop_secrets(self, entity: str, component: str | None = None, version: int | None = None) -> None:
+        """Forget the ciphertexts of an entity, of one of its components, or of one version of these."""
         ...
 
     def put_blueprint(self, blueprint: StoredBlueprint, bundle: bytes) -> bool:

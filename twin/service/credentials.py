@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from twin.domain.environment import Environment
+from twin.domain.environment import Environment, Instance
 from twin.domain.errors import NotFound, Rejected
 from twin.domain.platform import PLATFORM, PLATFORM_ID, Fact
 from twin.domain.references import Reference, resolve
+from twin.domain.rotation import kept_version
 from twin.domain.twin import ENVIRONMENT
 from twin.ports.store import Store, Tx
 from twin.ports.vault import Vault
@@ -52,7 +53,7 @@ class Revealing:
         found: dict[str, str] = {}
         for name in env.desired.components:
             instance = env.current(name)
-            for secret, value in self._secrets(tx, env, instance.key).items() if instance is not None else ():
+            for secret, value in self._secrets(tx, env, instance).items() if instance is not None else ():
                 found[f"{name}_{secret}".upper().replace("-", "_")] = value
         return found
 
@@ -70,13 +71,14 @@ class Revealing:
                 )
             if reference.kind == "outputs":
                 return instance.outputs.get(reference.name)
-            return self._secrets(tx, env, instance.key)[reference.name]
+            return self._secrets(tx, env, instance)[reference.name]
 
         given: dict[str, Any] = resolve(wanted.inputs.get("env", {}), look)
         return {name: str(value) for name, value in given.items()}
 
-    def _secrets(self, tx: Tx, env: Environment, instance: str) -> dict[str, str]:
+    def _secrets(self, tx: Tx, env: Environment, instance: Instance) -> dict[str, str]:
+        kept = tx.secrets(env.id, instance.key, kept_version(env, instance))
         return {
-            name: self._vault.unseal(env.id, instance, version, name, sealed)
-            for name, (version, sealed) in tx.secrets(env.id, instance).items()
+            name: self._vault.unseal(env.id, instance.key, version, name, sealed)
+            for name, (version, sealed) in kept.items()
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -14,29 +14,25 @@ from msgspec.structs import replace
 
 from twin.domain.component_type import ComponentType
 from twin.domain.decider import Context, Decider, transition
-from twin.domain.digest import digest
 from twin.domain.environment import Environment
-from twin.domain.errors import Conflict, Invalid, NotFound, PreconditionFailed
+from twin.domain.errors import Invalid, NotFound, PreconditionFailed
 from twin.domain.identity import EnvironmentId
 from twin.domain.near import near_misses
-from twin.domain.operations import OperationAccepted, OperationEnded
 from twin.domain.planner import plan
 from twin.domain.signals.base import Signal
+from twin.domain.signals.clone import Clone, creation
 from twin.domain.signals.create import Create
 from twin.domain.steps import Plan
 from twin.domain.twin import ENVIRONMENT
 from twin.ports.changes import Changes
 from twin.ports.clock import Clock
 from twin.ports.starter import Starter
-from twin.ports.store import EntityRow, IdempotentReply, OperationRow, Store, Transition, Tx
+from twin.ports.store import EntityRow, OperationRow, Store, Tx
+from twin.service.accepting import KIND, body_of, check_name, check_version, known_reply, no_operation, remember, told
 from twin.service.offers import library
 from twin.service.principals import Principal, Request
 from twin.service.rendering import environment_summary, environment_view, operation_row_view, plan_view
 from twin.service.views import Accepted, EnvironmentView, OperationView, PageView, PlanView
-
-KIND = ENVIRONMENT.kind
-KEPT = timedelta(hours=24)
-"""How long an Idempotency-Key stands for its operation."""
 
 POLL = 0.5
 """Seconds after which a waiter looks again, should a hint have been missed."""
@@ -73,13 +69,13 @@ class Twins:
     async def create(self, create: Create, request: Request) -> Accepted:
         """Ask for an environment in `create.project`."""
         request.by.require("developer", create.project)
-        body = _body(create)
+        body = body_of(create)
         fresh = EnvironmentId(self._clock.fresh_id("env"))
 
         def accept(tx: Tx) -> _Outcome:
-            if (known := _known(tx, request, body)) is not None:
+            if (known := known_reply(tx, request, body)) is not None:
                 return _Outcome(known.entity, known.operation_id, replayed=True)
-            _check_name(tx, create)
+            check_name(tx, create)
             return self._transition(tx, fresh, replace(create, id=fresh), request, body)
 
         return await self._accepted(accept)
@@ -90,14 +86,18 @@ class Twins:
         """Send a signal. `if_match`: only if the twin's version is still this."""
         row = await self._row(environment_id, request.by, signal.role)
         self._refuse_create(signal)
-        body = _body(signal, environment_id)
+        self._refuse_given(signal)
+        body = body_of(signal, environment_id)
+        fresh = EnvironmentId(self._clock.fresh_id("env"))
 
         def accept(tx: Tx) -> _Outcome:
-            if (known := _known(tx, request, body)) is not None:
+            if (known := known_reply(tx, request, body)) is not None:
                 return _Outcome(known.entity, known.operation_id, replayed=True)
-            _check_version(tx, row.entity, if_match)
+            check_version(tx, row.entity, if_match)
             if signal.expect_plan is not None:
                 self._check_plan(tx, row.entity, signal, request)
+            if isinstance(signal, Clone):
+                return self._clone(tx, row.entity, replace(signal, id=fresh), request, body)
             return self._transition(tx, row.entity, signal, request, body)
 
         return await self._accepted(accept)
@@ -108,7 +108,7 @@ class Twins:
         self._refuse_create(signal)
 
         def look(tx: Tx) -> PlanView:
-            after = self._imagine(tx, tx.state(KIND, row.entity), signal, request)
+            after = self._imagine_sent(tx, row.entity, signal, request)
             return plan_view(after, plan(after))
 
         return await self._store.transact(look)
@@ -119,7 +119,7 @@ class Twins:
         fresh = EnvironmentId(self._clock.fresh_id("env"))
 
         def look(tx: Tx) -> PlanView:
-            _check_name(tx, create)
+            check_name(tx, create)
             after = self._imagine(tx, None, replace(create, id=fresh), request)
             return plan_view(after, plan(after))
 
@@ -201,21 +201,42 @@ class Twins:
     async def _operation_row(self, operation_id: str, by: Principal) -> OperationRow:
         row = await self._stored_operation(operation_id)
         if not by.may("viewer", row.project):
-            raise _no_operation(operation_id)
+            raise no_operation(operation_id)
         return row
 
     async def _stored_operation(self, operation_id: str) -> OperationRow:
         row = await self._store.operation(operation_id)
         if row is None:
-            raise _no_operation(operation_id)
+            raise no_operation(operation_id)
         return row
 
     def _transition(self, tx: Tx, entity: str, signal: Signal, request: Request, body: str) -> _Outcome:
         done = tx.transition(KIND, entity, signal, request.cause, library=library(tx, self._types))
-        accepted = _told(done)
+        accepted = told(done)
         operation = accepted.operation.id
-        _remember(tx, request, body, entity, operation)
+        remember(tx, request, body, entity, operation)
         return _Outcome(entity, operation, begun=self._begin(tx, entity), accepted=accepted)
+
+    def _clone(self, tx: Tx, source: str, clone: Clone, request: Request, body: str) -> _Outcome:
+        """Both twins in one transaction. The source is locked first: its id is the older one."""
+        offered = library(tx, self._types)
+        create = self._creation(tx, source, clone)
+        check_name(tx, create)
+        tx.transition(KIND, source, clone, request.cause, library=offered)
+        return self._transition(tx, clone.id, create, request, body)
+
+    def _creation(self, tx: Tx, source: str, clone: Clone) -> Create:
+        env = tx.state(KIND, source)
+        return creation(env, clone, tx.version(KIND, source), library(tx, self._types))
+
+    def _imagine_sent(self, tx: Tx, entity: str, signal: Signal, request: Request) -> Environment:
+        """What a signal would lead to: for a clone, the new environment."""
+        if not isinstance(signal, Clone):
+            return self._imagine(tx, tx.state(KIND, entity), signal, request)
+        self._imagine(tx, tx.state(KIND, entity), signal, request)  # what the source refuses
+        create = self._creation(tx, entity, replace(signal, id=self._clock.fresh_id("env")))
+        check_name(tx, create)
+        return self._imagine(tx, None, create, request)
 
     def _imagine(self, tx: Tx, state: Environment | None, signal: Signal, request: Request) -> Environment:
         context = Context(
@@ -232,7 +253,7 @@ class Twins:
         return after
 
     def _check_plan(self, tx: Tx, entity: str, signal: Signal, request: Request) -> None:
-        after = self._imagine(tx, tx.state(KIND, entity), signal, request)
+        after = self._imagine_sent(tx, entity, signal, request)
         would: Plan = plan(after)
         if would.digest != signal.expect_plan:
             raise PreconditionFailed(
@@ -250,6 +271,11 @@ class Twins:
                 field="signal",
                 mend="POST it to /v1/projects/{project}/environments.",
             )
+
+    @staticmethod
+    def _refuse_given(signal: Signal) -> None:
+        if isinstance(signal, Clone) and signal.id:
+            raise Invalid("id: clone has no such field", field="id", mend="Leave it out: the service gives ids.")
 
     async def _commit(self, accept: Callable[[Tx], _Outcome]) -> _Outcome:
         outcome = await self._store.transact(accept)
@@ -286,78 +312,4 @@ class Twins:
             project=env.project,
             name=env.name,
             replayed=outcome.replayed,
-        )
-
-
-def _no_operation(operation_id: str) -> NotFound:
-    return NotFound(f"there is no operation {operation_id!r}", field="operation")
-
-
-def _told(done: Transition) -> Accepted:
-    """What the caller learns of the transition that accepted the signal: all of it is known before it is read again."""
-    operation = next(r.event.operation for r in done.events if isinstance(r.event, OperationAccepted))
-    ended = next((r for r in done.events if _ends(r.event, operation.id)), None)
-    end = None if ended is None else ended.event
-    row = OperationRow(
-        entity=done.entity,
-        project=done.after.project,
-        body=operation,
-        outcome=None if end is None else end.outcome,
-        end=end,
-        ended_at=None if ended is None else ended.at,
-    )
-    return Accepted(
-        operation=operation_row_view(row),
-        environment_id=done.entity,
-        project=done.after.project,
-        name=done.after.name,
-        replayed=False,
-    )
-
-
-def _ends(event: Any, operation_id: str) -> bool:
-    return isinstance(event, OperationEnded) and event.operation_id == operation_id
-
-
-def _body(signal: Signal, environment_id: str = "") -> str:
-    plain: Any = msgspec.json.decode(msgspec.json.encode(signal))
-    return digest([environment_id, plain])
-
-
-def _known(tx: Tx, request: Request, body: str) -> IdempotentReply | None:
-    """What the Idempotency-Key stands for; another body under the same key is refused."""
-    if request.idempotency_key is None:
-        return None
-    known = tx.idempotent(request.by.name, request.idempotency_key)
-    if known is not None and known.digest != body:
-        raise Invalid(
-            f"Idempotency-Key {request.idempotency_key!r} was used for another request",
-            field="Idempotency-Key",
-            code="idempotency_key_reused",
-            mend="Use a fresh key for every request that is not a repetition.",
-        )
-    return known
-
-
-def _remember(tx: Tx, request: Request, body: str, entity: str, operation: str) -> None:
-    if request.idempotency_key is not None:
-        reply = IdempotentReply(digest=body, operation_id=operation, entity=entity, expires_at=tx.now + KEPT)
-        tx.remember(request.by.name, request.idempotency_key, reply)
-
-
-def _check_name(tx: Tx, create: Create) -> None:
-    if tx.find(KIND, create.project, create.name) is not None:
-        raise Conflict(
-            f"project {create.project!r} has an environment {create.name!r} already",
-            field="name",
-            mend=f"Choose another name, or destroy it first: twin destroy {create.project}/{create.name}",
-        )
-
-
-def _check_version(tx: Tx, entity: str, if_match: int | None) -> None:
-    if if_match is not None and (version := tx.version(KIND, entity)) != if_match:
-        raise PreconditionFailed(
-            f"If-Match names version {if_match}; the twin is at {version}",
-            field="If-Match",
-            mend="Get it again, look at what has changed, and decide anew.",
         )

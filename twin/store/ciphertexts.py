@@ -50,7 +50,9 @@ _reseal = Prepared(
 )
 _of_entity = delete(secrets).where(secrets.c.entity == bindparam("of_entity"))
 _drop_all = Prepared(_of_entity)
-_drop = Prepared(_of_entity.where(secrets.c.component == bindparam("of_component")))
+_of_one = _of_entity.where(secrets.c.component == bindparam("of_component"))
+_drop = Prepared(_of_one)
+_drop_version = Prepared(_of_one.where(secrets.c.version == bindparam("of_version")))
 
 
 def put(connection: Connection, entity: str, component: str, version: int, name: str, sealed: bytes) -> None:
@@ -107,9 +109,11 @@ def reseal(connection: Connection, was: StoredSecret, sealed: bytes) -> bool:
     return _reseal.run(connection, row).rowcount > 0
 
 
-def drop(connection: Connection, entity: str, component: str | None) -> None:
-    """Forget those of an entity or of one of its components."""
+def drop(connection: Connection, entity: str, component: str | None, version: int | None) -> None:
+    """Forget those of an entity, of one of its components, or of one version of these."""
     if component is None:
         _drop_all.run(connection, {"of_entity": entity})
-    else:
+    elif version is None:
         _drop.run(connection, {"of_entity": entity, "of_component": component})
+    else:
+        _drop_version.run(connection, {"of_entity": entity, "of_component": component, "of_version": version})

@@ -117,9 +117,9 @@ class SqlTx:
         """Replace one ciphertext if it is still what it was."""
         return ciphertexts.reseal(self._connection, was, sealed)
 
-    def drop_secrets(self, entity: str, component: str | None = None) -> None:
+    def drop_secrets(self, entity: str, component: str | None = None, version: int | None = None) -> None:
         """Forget ciphertexts."""
-        ciphertexts.drop(self._connection, entity, component)
+        ciphertexts.drop(self._connection, entity, component, version)
 
     def put_blueprint(self, blueprint: StoredBlueprint, bundle: bytes) -> bool:
         """Publish a version."""

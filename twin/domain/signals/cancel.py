@@ -12,10 +12,11 @@ from twin.domain.environment import Departure, Desired, Environment
 from twin.domain.errors import Invalid, NotFound, Rejected
 from twin.domain.events import Event, StepsCancelled
 from twin.domain.identity import OperationId
-from twin.domain.operations import Gone, Operation, OperationAccepted, OperationEnded
+from twin.domain.operations import CredentialAt, Gone, Operation, OperationAccepted, OperationEnded
 from twin.domain.paths import component_of, is_component, value_at, with_values
+from twin.domain.rotation import newest
 from twin.domain.signals.base import Signal
-from twin.domain.steps import instance_key
+from twin.domain.steps import StepKey, instance_key
 
 
 class Cancel(Signal, tag="cancel", frozen=True, kw_only=True):
@@ -49,6 +50,8 @@ def decide(env: Environment, cancel: Cancel, context: Context) -> Iterator[Event
             )
         wanted = replace(env.desired, departure=Departure(at=context.now, begun=True))
         accepted = list(desire(env, wanted, signal=cancel, context=context, goal=Gone()))
+    elif isinstance(operation.goal, CredentialAt):
+        accepted = list(desire(env, _without_rotation(env, operation.goal), signal=cancel, context=context))
     else:
         restored = {
             path: value
@@ -73,6 +76,25 @@ def decide(env: Environment, cancel: Cancel, context: Context) -> Iterator[Event
     yield OperationEnded(operation_id=operation.id, outcome="cancelled", by_operation=by, by=context.cause.actor)
     yield from accepted
     yield from _stop_running(env, operation, by)
+
+
+def _without_rotation(env: Environment, goal: CredentialAt) -> Desired:
+    """A version is taken back only as long as nobody can have seen it."""
+    wanted, instance = env.desired.components.get(goal.component), env.current(goal.component)
+    if wanted is None:
+        return env.desired
+    issued = newest(instance) if instance is not None else 0
+    issuing = any(run.key.verb == "issue" and run.key.component == goal.component for run in env.running.values())
+    begun = [StepKey.parse(key) for key in (*env.attempts, *env.deaths)]
+    tried = any(key.verb == "issue" and key.component == goal.component for key in begun)
+    if issued >= goal.version or issuing or tried:
+        raise Rejected(
+            f"credential {goal.version} of {goal.component} is issued already, or about to be",
+            field="operation",
+            mend="Let the rotation come to its end: the old credential is retired once nobody uses it.",
+        )
+    back = replace(wanted, credential_version=min(wanted.credential_version, max(issued, 1)))
+    return replace(env.desired, components={**env.desired.components, goal.component: back})
 
 
 def _check_data_loss(env: Environment, wanted: Desired) -> None:

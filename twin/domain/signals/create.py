@@ -9,23 +9,24 @@ from typing import Any
 from msgspec import field
 from msgspec.structs import replace
 
-from twin.domain.blueprint import effective_inputs, render
+from twin.domain.blueprint import ComponentSpec, effective_inputs, render
 from twin.domain.decider import Context
 from twin.domain.desire import complete, desire, materialise
 from twin.domain.durations import parse_duration
-from twin.domain.environment import Desired, Environment
+from twin.domain.environment import Desired, Environment, Seed
 from twin.domain.errors import Conflict
 from twin.domain.events import Created, Event
 from twin.domain.identity import EnvironmentId
 from twin.domain.naming import check_labels, check_name
-from twin.domain.operations import Exists
+from twin.domain.operations import Exists, Goal, Seeded
 from twin.domain.signals.base import Signal
 
 
 class Create(Signal, tag="create", frozen=True, kw_only=True):
     """An environment of a blueprint. `ttl`: how long it lives, such as `24h`; the tier's when not given.
 
-    `id` and `project` are given by the service, not by the one who asks.
+    `id` and `project` are given by the service, not by the one who asks, and so is what makes it a clone: `seed`,
+    `without` these components of the blueprint, and with others `besides`.
     """
 
     name: str
@@ -36,6 +37,9 @@ class Create(Signal, tag="create", frozen=True, kw_only=True):
     ttl: str | float | None = None
     project: str = "default"
     id: str = ""
+    seed: Seed | None = None
+    without: tuple[str, ...] = ()
+    besides: dict[str, ComponentSpec] = field(default_factory=dict)
 
 
 def decide(env: Environment | None, create: Create, context: Context) -> Iterator[Event]:
@@ -55,6 +59,7 @@ def decide(env: Environment | None, create: Create, context: Context) -> Iterato
         labels=create.labels,
         protected=tier.protected,
         destroy_delay=tier.destroy_delay,
+        seed=create.seed,
         expires_at=context.now + timedelta(seconds=ttl) if ttl is not None else None,
     )
     created = Created(
@@ -76,11 +81,14 @@ def decide(env: Environment | None, create: Create, context: Context) -> Iterato
         created_by=created.by,
     )
     about = {"id": create.id, "name": create.name, "project": create.project, "tier": create.tier}
+    specs = {**render(blueprint, inputs, create.tier, about), **create.besides}
     components = {
         name: materialise(env, name, spec, context.library, ref.bundle)
-        for name, spec in render(blueprint, inputs, create.tier, about).items()
+        for name, spec in specs.items()
+        if name not in create.without
     }
     desired = complete(env, replace(bare, components=components), context.library, allow_data_loss=True)
     yield created
     names = tuple(sorted(components))
-    yield from desire(env, desired, signal=create, context=context, goal=Exists(names), components=names)
+    goal: Goal = Exists(names) if create.seed is None else Seeded(names)
+    yield from desire(env, desired, signal=create, context=context, goal=goal, components=names)

@@ -1,0 +1,67 @@
+"""Members: who has access of their own, and what of it is still to be granted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+from twin.domain.digest import digest
+from twin.domain.durations import parse_duration
+from twin.domain.environment import Environment, Instance, Membership
+from twin.domain.errors import Invalid
+
+LONGEST_NAME = 200
+"""Characters of a person's name."""
+
+
+def members(env: Environment) -> dict[str, Membership]:
+    """Everybody with a place here: what the environment says of a person wins over what the project says."""
+    return dict(sorted({**env.desired.project_members, **env.desired.members}.items()))
+
+
+def access_digest(env: Environment) -> str:
+    """Names a set of members and their rights; how long they last is no part of it."""
+    return digest([[name, membership.role] for name, membership in members(env).items()])
+
+
+def to_grant(env: Environment, instance: Instance) -> bool:
+    """Whether the members of an instance are others than were last granted access."""
+    if instance.access is None:
+        return bool(members(env))
+    return instance.access != access_digest(env)
+
+
+def next_end(given: Mapping[str, Membership]) -> datetime | None:
+    """When the next of these memberships ends."""
+    return min((each.until for each in given.values() if each.until is not None), default=None)
+
+
+def without_ended(given: Mapping[str, Membership], now: datetime) -> dict[str, Membership]:
+    """Those that have not ended."""
+    return {name: each for name, each in given.items() if each.until is None or each.until > now}
+
+
+def check_person(name: str, field: str) -> None:
+    """Raise `Invalid` for what is no name of a person: empty, too long, or with what cannot be printed."""
+    if not name.strip() or name != name.strip() or len(name) > LONGEST_NAME or not name.isprintable():
+        raise Invalid(
+            f"{field} is {name!r}; it must be 1 to {LONGEST_NAME} printable characters, without blanks around them",
+            field=field,
+            mend="Give the name that the person signs in with, such as ada@example.com.",
+        )
+
+
+def ends_at(until: str | float | None, now: datetime, field: str) -> datetime | None:
+    """A time as given: an instant (ISO 8601), or a span from now such as `8h`. Raises `Invalid` if it is past."""
+    if until is None:
+        return None
+    try:
+        at = datetime.fromisoformat(until) if isinstance(until, str) else None
+    except ValueError:
+        at = None
+    if at is None:
+        at = now + timedelta(seconds=parse_duration(until, field))
+    at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    if at <= now:
+        raise Invalid(f"{field} is {until}, which is past", field=field, mend="Give a time to come, or a span: 8h.")
+    return at

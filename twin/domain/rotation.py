@@ -1,0 +1,128 @@
+"""Rotation: which credentials of a component live, who still holds an old one, and when that may be retired.
+
+Issue a new one beside the old, have every consumer applied with it, wait for those outside, retire the old one: never
+three live, never none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from twin.domain.environment import Component, Credential, Environment, Instance
+from twin.domain.references import references
+from twin.domain.steps import StepKey, instance_key
+
+
+def live(instance: Instance) -> tuple[Credential, ...]:
+    """The credentials that the world takes, oldest first; none before the first apply."""
+    if instance.credentials or instance.digest is None:
+        return instance.credentials
+    # Applied before its type could rotate: what it has counts as issued under the number that it had then.
+    return (Credential(version=instance.credential_version, issued_at=instance.applied_at),)
+
+
+def versions(instance: Instance | None, wanted: Component | None) -> tuple[int, ...]:
+    """The versions that an apply of it makes valid."""
+    issued = live(instance) if instance is not None else ()
+    if issued:
+        return tuple(each.version for each in issued)
+    return (wanted.credential_version if wanted is not None else 1,)
+
+
+def newest(instance: Instance) -> int:
+    """The version that consumers are to use; 0 before the first apply."""
+    issued = live(instance)
+    return issued[-1].version if issued else 0
+
+
+def kept_version(env: Environment, instance: Instance) -> int | None:
+    """Under which version the secrets that consumers are to use are kept: the newest issued credential's, for of one
+    that is being issued nothing counts yet. None, of what does not rotate: whichever is the newest."""
+    wanted = env.desired.components.get(instance.component)
+    rotates = bool(instance.credentials) or (wanted is not None and wanted.traits.rotates)
+    return (newest(instance) or None) if rotates else None
+
+
+def next_version(env: Environment, component: str) -> int:
+    """What a rotate asks for now: one that is asked for and not issued yet, or else the one after the newest."""
+    wanted, instance = env.desired.components[component], env.current(component)
+    issued = newest(instance) if instance is not None else 0
+    if any(running.key.verb == "issue" and running.key.component == component for running in env.running.values()):
+        issued += 1
+    return max(wanted.credential_version, issued + 1) if issued else wanted.credential_version
+
+
+def opened_with(env: Environment, component: str) -> dict[str, int]:
+    """The credentials that an apply of this component now would be given, by instance."""
+    found: dict[str, int] = {}
+    for reference in references(env.desired.components[component].inputs):
+        if reference.kind == "secrets" and (source := env.current(reference.component or "")) is not None:
+            found[source.key] = newest(source)
+    return found
+
+
+def holders(env: Environment, instance: Instance) -> list[str]:
+    """The other instances that were applied with, or are being applied with, an older credential than the newest."""
+    now = newest(instance)
+    found = [each.key for each in env.instances.values() if each.key != instance.key and _holds(each, instance, now)]
+    found += [
+        running.key.instance
+        for running in env.running.values()
+        if running.opened_with.get(instance.key, now) < now and running.key.instance != instance.key
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _holds(user: Instance, instance: Instance, version: int) -> bool:
+    if instance.key in user.opened_with:
+        return user.opened_with[instance.key] < version
+    if instance.key not in user.uses:
+        return False
+    # Applied before this was recorded: it holds what there was then, if it was given a secret at all.
+    return any(each.kind == "secrets" and each.component == instance.component for each in references(user.inputs))
+
+
+def retirement(env: Environment, instance: Instance, wanted: Component) -> tuple[datetime | None, str]:
+    """Until when the oldest of two credentials stays for those outside (None: no longer), or what it waits for."""
+    *_, old, new = live(instance)
+    if new.acknowledged_by is not None:
+        return None, ""
+    if wanted.rotation.acknowledge:
+        return None, f"somebody outside to say that credential {new.version} is in use"
+    since = old.superseded_at
+    return (None if since is None else since + timedelta(seconds=wanted.rotation.grace)), ""
+
+
+def settled_at(env: Environment, instances: list[str]) -> datetime | None:
+    """Until when a lost attempt on one of these may still have its effect."""
+    times = [
+        until for text, until in env.unsettled.items() if StepKey.parse(text.rpartition("#")[0]).instance in instances
+    ]
+    return max(times, default=None)
+
+
+def due_rotations(env: Environment) -> Iterator[tuple[str, datetime]]:
+    """When each component's credential has lived for as long as it may."""
+    for name, wanted in env.desired.components.items():
+        instance = env.current(name)
+        if wanted.rotate_every is None or not wanted.traits.rotates or instance is None:
+            continue
+        issued = live(instance)
+        if len(issued) == 1 and issued[0].version >= wanted.credential_version and issued[0].issued_at is not None:
+            yield name, issued[0].issued_at + timedelta(seconds=wanted.rotate_every)
+
+
+def stuck(env: Environment, key: StepKey) -> str | None:
+    """The component whose apply needs a human before the credential that `key` retires can go."""
+    instance = env.instances.get(key.instance)
+    for holder in holders(env, instance) if instance is not None else ():
+        component = holder.rpartition("@")[0]
+        wanted = env.desired.components.get(component)
+        if wanted is None or instance_key(component, wanted.incarnation) != holder:
+            continue
+        for text, failure in env.failures.items():
+            failed = StepKey.parse(text)
+            if failed.instance == holder and failed.verb == "apply" and failure.kind != "transient":
+                return component
+    return None
