@@ -11,22 +11,28 @@ from twin.domain.signals.scale import Scale
 def test_every_signal_is_known_by_its_name():
     assert set(BY_NAME) == {
         "abandon",
+        "acknowledge_credential",
         "add_component",
+        "add_members",
         "cancel",
+        "clone",
         "create",
         "destroy",
         "detect_drift",
         "extend",
         "protect",
         "remove_component",
+        "remove_members",
         "resume",
         "retry",
+        "rotate_credentials",
         "scale",
         "suspend",
         "unprotect",
         "update",
     }
-    assert {name for name, struct in BY_NAME.items() if struct.role != "developer"} == {"abandon", "unprotect"}
+    more = {name for name, struct in BY_NAME.items() if struct.role != "developer"}
+    assert more == {"abandon", "add_members", "remove_members", "unprotect"}
 
 
 @pytest.mark.parametrize("struct", BY_NAME.values(), ids=BY_NAME)

@@ -8,21 +8,28 @@ from pathlib import Path
 
 import msgspec
 
+from twin.domain.environment import Seed
+from twin.domain.identity import EnvironmentId
 from twin.domain.signals.abandon import Abandon
+from twin.domain.signals.acknowledge_credential import AcknowledgeCredential
 from twin.domain.signals.add_component import AddComponent
+from twin.domain.signals.add_members import AddMembers, NewMember
 from twin.domain.signals.cancel import Cancel
+from twin.domain.signals.clone import Clone
 from twin.domain.signals.destroy import Destroy
 from twin.domain.signals.detect_drift import DetectDrift
 from twin.domain.signals.extend import Extend
 from twin.domain.signals.protect import Protect
 from twin.domain.signals.remove_component import RemoveComponent
+from twin.domain.signals.remove_members import RemoveMembers
 from twin.domain.signals.resume import Resume
 from twin.domain.signals.retry import Retry
+from twin.domain.signals.rotate_credentials import RotateCredentials
 from twin.domain.signals.scale import Scale
 from twin.domain.signals.suspend import Suspend
 from twin.domain.signals.unprotect import Unprotect
 from twin.domain.signals.update import Update
-from twin.domain.steps import Found, Looked
+from twin.domain.steps import EndHold, Found, Looked, TellSource
 from twin.domain.timers import next_tasks
 from twin.domain.twin import ENVIRONMENT, SCHEMA_V
 from twin.testing.blueprints import guestbook, make_library
@@ -94,11 +101,51 @@ def to_the_end(story: Story) -> None:
     story.work()
 
 
+def a_rotation(story: Story) -> None:
+    """A credential is replaced, with people in between; the next one waits for somebody outside; the source of a clone
+    is held, and let go."""
+    story.create()
+    story.work()
+    story.send(AddMembers(members=(NewMember(name="ada@example.com", until="8h"), NewMember(name="bo", role="viewer"))))
+    story.work()
+    story.send(RotateCredentials(component="db", grace="10m"))
+    story.work()
+    story.send(AcknowledgeCredential(component="db", version=2))
+    story.work()
+    story.send(RemoveMembers(names=("bo",)))
+    story.send(RotateCredentials(component="db"))
+    story.lose(story.start("db:issue"))
+    story.later(minutes=1)
+    story.work(until="app:apply")
+    story.send(Clone(name="copy", data="schema", id="env_01JCLONE0000000000000000"))
+    story.give(EndHold(clone=EnvironmentId("env_01JCLONE0000000000000000"), why="all is copied"))
+    story.send(Clone(name="other", data="full", hold="1h", id="env_01JCLONE1111111111111111"))
+    story.reject(story.start("app:apply"), "it does not start")
+
+
+def a_clone(story: Story) -> None:
+    """Copies one thing twice, since a worker died, and tells its source."""
+    seed = Seed(
+        source=EnvironmentId("env_01JSOURCE000000000000000"),
+        project="shop",
+        name="staging",
+        seq=42,
+        mode="full",
+        components={"db": "db@1"},
+    )
+    story.create(seed=seed, tier="preview")
+    story.lose(story.start("db:seed"))
+    story.work()
+    story.give(TellSource())
+
+
 STORIES: dict[str, Callable[[Story], None]] = {
     "at-rest": at_rest,
     "in-the-middle": in_the_middle,
     "drift-and-repair": drift_and_repair,
     "to-the-end": to_the_end,
+    "a-rotation": a_rotation,
+    "a-clone": a_clone,
 }
 
 

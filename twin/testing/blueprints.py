@@ -55,6 +55,9 @@ TYPES: Mapping[str, ComponentType] = {
             outputs=("host",),
             minted=("password",),
             stateful=True,
+            rotates=True,
+            copies=frozenset({"schema", "full", "masked"}),
+            grants=True,
         ),
         ComponentType(
             name="test.cache", provider="data", schema=inputs_schema(CacheInputs), secrets=("url",), outputs=("host",)

@@ -7,13 +7,14 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from twin.domain.component_type import ComponentType
 from twin.domain.errors import Transient
 from twin.domain.identity import ComponentRef, EnvironmentId, Placement
 from twin.domain.targets import Target
-from twin.ports.provider import Applied, Observed, Provider, Resource, StepContext
+from twin.ports.provider import Applied, Member, Observed, Provider, Resource, Seeded, Source, StepContext
 
 
 class Standing(Struct):
@@ -24,6 +25,9 @@ class Standing(Struct):
     inputs: dict[str, Any]
     secrets: dict[str, str]
     suspended: bool = False
+    credentials: dict[int, str] = field(default_factory=dict)
+    members: dict[str, str] = field(default_factory=dict)
+    data: str = ""
 
 
 class SimulatedWorld:
@@ -84,7 +88,7 @@ class SimulatedWorld:
 
 
 class SimulatedProvider:
-    """See `twin.ports.provider.Provider` and `Suspends`."""
+    """See `twin.ports.provider`: it has every capability."""
 
     def __init__(self, world: SimulatedWorld, target: Target) -> None:
         self._world = world
@@ -108,10 +112,52 @@ class SimulatedProvider:
     async def apply(self, ref: ComponentRef, step: StepContext) -> Applied:
         """Create or update."""
         await self._world.happen(ref, "apply", step.inputs)
-        secrets = {**step.secrets, "url": f"sim://{ref.name}:{step.secrets.get('password', 'none')}@host"}
-        self._world.standing[ref.name] = Standing(ref.mark, ref.component, dict(step.inputs), secrets)
+        found = self._world.standing.get(ref.name) or Standing(ref.mark, ref.component, {}, {})
+        credentials = {**found.credentials, **_passwords(step)}
+        self._world.standing[ref.name] = replace(
+            found, inputs=dict(step.inputs), secrets=_secrets(ref, step), suspended=False, credentials=credentials
+        )
         await self._world.wait_at_gate(ref, "apply")
-        return Applied(external_id=ref.name, outputs={"host": "host", "url": f"http://{ref.name}"}, secrets=secrets)
+        return self._applied(ref, step)
+
+    async def issue(self, ref: ComponentRef, step: StepContext) -> Applied:
+        """One more credential."""
+        await self._world.happen(ref, "issue", {"version": step.version})
+        found = self._world.standing[ref.name]
+        found.credentials |= _passwords(step)
+        assert len(found.credentials) <= 2, "never three live"
+        await self._world.wait_at_gate(ref, "issue")
+        return self._applied(ref, step)
+
+    async def retire(self, ref: ComponentRef, step: StepContext, version: int, secrets: Mapping[str, str]) -> None:
+        """One credential less."""
+        await self._world.happen(ref, "retire", {"version": version})
+        found = self._world.standing[ref.name]
+        found.credentials.pop(version, None)
+        assert found.credentials, "never none"
+        await self._world.wait_at_gate(ref, "retire")
+
+    async def grant(
+        self, ref: ComponentRef, step: StepContext, members: tuple[Member, ...]
+    ) -> Mapping[str, Mapping[str, str]]:
+        """Exactly these people."""
+        await self._world.happen(ref, "grant", {member.name: member.role for member in members})
+        self._world.standing[ref.name].members = {member.name: member.role for member in members}
+        await self._world.wait_at_gate(ref, "grant")
+        return {each.name: {"url": f"sim://{each.name}:{each.secrets['password']}@host"} for each in members}
+
+    async def seed(self, ref: ComponentRef, step: StepContext, source: Source) -> Seeded:
+        """What the source has; once it is there it is not copied again."""
+        await self._world.happen(ref, "seed", {"mode": source.mode, "masking": sorted(source.masking)})
+        data = self._world.standing[source.ref.name].data
+        copied = data if source.mode == "full" else f"{source.mode} {data}"
+        self._world.standing.setdefault(ref.name, Standing(ref.mark, ref.component, {}, {}, data=copied))
+        await self._world.wait_at_gate(ref, "seed")
+        return Seeded(rows=len(data), bytes=len(data), point="now")
+
+    def _applied(self, ref: ComponentRef, step: StepContext) -> Applied:
+        outputs = {"host": "host", "url": f"http://{ref.name}"}
+        return Applied(external_id=ref.name, outputs=outputs, secrets=_secrets(ref, step))
 
     async def remove(self, ref: ComponentRef, step: StepContext) -> None:
         """Remove."""
@@ -133,6 +179,14 @@ class SimulatedProvider:
 
     async def close(self) -> None:
         """Nothing is open."""
+
+
+def _passwords(step: StepContext) -> dict[int, str]:
+    return {version: secrets.get("password", "") for version, secrets in step.live.items()}
+
+
+def _secrets(ref: ComponentRef, step: StepContext) -> dict[str, str]:
+    return {**step.secrets, "url": f"sim://{ref.name}:{step.secrets.get('password', 'none')}@host"}
 
 
 class SimulatedKind:

@@ -23,6 +23,7 @@ from twin.domain.operations import OperationAccepted, OperationEnded
 from twin.domain.signals.base import Signal
 from twin.domain.signals.create import Create
 from twin.domain.steps import (
+    Copied,
     EndStep,
     FailedBlocked,
     FailedTerminal,
@@ -158,7 +159,12 @@ class Story:
             return Looked(present=True, **more)
         if key.verb == "sweep":
             return Swept(placement=self.placement(key.component), **more)
-        outputs = {"host": f"{key.instance}.test", "url": f"http://{key.instance}"} if key.verb == "apply" else {}
+        makes = key.verb in ("apply", "issue")
+        outputs = {"host": f"{key.instance}.test", "url": f"http://{key.instance}"} if makes else {}
+        if key.verb == "issue":  # an engine counts what consumers are given
+            more = {"credential_version": self.env.instances[key.instance].credential_version + 1, **more}
+        if key.verb == "seed":
+            more = {"copied": Copied(12, 345, "snapshot 7"), **more}
         return Succeeded(**{"placement": placement, "external_id": f"id-{key.instance}", "outputs": outputs, **more})
 
     def fail(self, attempt: Attempt, message: str = "try later", *, retry_after: float | None = None) -> None:
