@@ -14,8 +14,8 @@ from typing import Any
 
 import httpx
 
-from providers.process import world
 from tests.waiting import eventually
+from twin.children.processes import marked, send
 from twin.domain.identity import EnvironmentId, ownership_mark
 from twin.service.bundles import pack
 
@@ -113,7 +113,7 @@ class Service:
         self._processes.clear()
         self._forget_connections()
         for environment in self.environments:
-            world.send(world.marked(ownership_mark(EnvironmentId(environment))), signal.SIGKILL)
+            send(marked(ownership_mark(EnvironmentId(environment))), signal.SIGKILL)
 
     def last_lines(self) -> str:
         """The end of the log."""

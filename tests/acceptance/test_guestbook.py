@@ -11,12 +11,12 @@ import httpx
 import psutil
 import pytest
 
-from providers.process import world
 from tests.acceptance import catalogues
 from tests.acceptance.catalogues import Opened
 from tests.acceptance.conftest import Start
 from tests.acceptance.service import Json, Service
 from tests.waiting import eventually
+from twin.children.processes import marked
 from twin.domain.identity import EnvironmentId, ownership_mark
 
 GUESTBOOK = Path(__file__).parents[2] / "examples" / "guestbook"
@@ -47,7 +47,7 @@ class Guestbook:
     def replicas(self) -> dict[str, int]:
         """The pids of the app's processes by number."""
         found = {}
-        for process in world.marked(ownership_mark(EnvironmentId(self.id))):
+        for process in marked(ownership_mark(EnvironmentId(self.id))):
             environ = psutil.Process(process.pid).environ()
             if "PORT" in environ:
                 found[environ["TWIN_SLOT"].partition("-")[0]] = process.pid
