@@ -17,17 +17,14 @@ import redis.asyncio
 from msgspec import Struct
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ResponseError
+from redis.exceptions import AuthenticationError, ResponseError
 
 from providers.redis.errors import translated
-from providers.redis.rules import rules
-from providers.redis.spec import KeyspaceInputs, TargetConfig
+from providers.redis.spec import TargetConfig
+from twin.domain.errors import Transient
 
 OWNED = "twin:owned"
-"""Hash: user → mark."""
-
-APPLIED = "twin:applied"
-"""Hash: user → `Noted`, as JSON: what was asked for, and how the server itself then wrote the rules down."""
+"""Hash: component → mark."""
 
 IDENTITY = "twin:identity"
 """The server's identity: `run_id` is a new one after every restart."""
@@ -38,21 +35,21 @@ TIMEOUT = 10.0
 BATCH = 1000
 """Keys looked at per SCAN."""
 
+TRIES = 10
+"""How often a transaction is begun anew because another worker was quicker."""
+
 NO_ACL_FILE = "not configured to use an ACL file"
 
-
-class Noted(Struct, frozen=True):
-    """What `ensure_user` left, to compare with later: the server rewrites rules, so ours cannot be compared."""
-
-    inputs: KeyspaceInputs
-    rules: str
+Command = tuple[str | bytes | int, ...]
+"""A command and its arguments."""
 
 
 class UserState(Struct, frozen=True, kw_only=True):
-    """A user as ACL GETUSER shows it; `rules` is everything but passwords and on/off."""
+    """A user as ACL GETUSER shows it: the SHA-256 of each password (None: it needs no password), and in `rules`
+    everything but passwords and on/off."""
 
     on: bool
-    passwords: int
+    digests: frozenset[str] | None
     rules: str
 
 
@@ -70,14 +67,28 @@ class Server:
     @asynccontextmanager
     async def session(self, database: int = 0) -> AsyncIterator[Session]:
         """A connection, closed at the end; whatever goes wrong inside comes out as a StepFailure."""
-        config = self._config
+        with translated(target=self._target, user=self._config.user):
+            async with self._connected(self._config.user, self._password, database) as client:
+                yield Session(client, self.session)
+
+    async def refuses(self, user: str, password: str) -> bool:
+        """Whether the server itself does not let this user in, asked by trying."""
+        with translated(target=self._target, user=user):
+            try:
+                async with self._connected(user, password):
+                    return False
+            except AuthenticationError:
+                return True
+
+    @asynccontextmanager
+    async def _connected(self, user: str, password: str, database: int = 0) -> AsyncIterator[redis.asyncio.Redis]:
         client = redis.asyncio.Redis(
-            host=config.host,
-            port=config.port,
+            host=self._config.host,
+            port=self._config.port,
             db=database,
-            username=config.user,
-            password=self._password,
-            ssl=config.tls,
+            username=user,
+            password=password,
+            ssl=self._config.tls,
             socket_timeout=None,  # see Session._asked
             socket_connect_timeout=TIMEOUT,
             retry=Retry(NoBackoff(), 0),  # the engine retries
@@ -87,13 +98,12 @@ class Server:
             decode_responses=False,  # keys are bytes, and not ours to decode
             single_connection_client=True,
         )
-        with translated(target=self._target, user=config.user):
-            # redis-py loses hold of a connection that is cancelled while it is made or closed, so neither is.
-            try:
-                await _whole(client.initialize())
-                yield Session(client, self.session)
-            finally:
-                await _whole(client.aclose())
+        # redis-py loses hold of a connection that is cancelled while it is made or closed, so neither is.
+        try:
+            await _whole(client.initialize())
+            yield client
+        finally:
+            await _whole(client.aclose())
 
 
 class Session:
@@ -102,6 +112,8 @@ class Session:
     def __init__(self, client: redis.asyncio.Redis, open_other: OpenSession) -> None:
         self._redis: Any = client  # redis-py's types do not tell its synchronous from its asynchronous answers
         self._open_other = open_other
+        self._version: int | None = None
+        self._categories: frozenset[str] | None = None
 
     # --- reading ---
 
@@ -112,7 +124,7 @@ class Session:
 
     async def user(self, name: str) -> UserState | None:
         """The user of that name, or None."""
-        reply = await self._raw("ACL", "GETUSER", name)
+        reply = await self.command("ACL", "GETUSER", name)
         if reply is None:
             return None
         fields = {_text(key): value for key, value in zip(reply[::2], reply[1::2], strict=True)}
@@ -122,30 +134,22 @@ class Session:
         fields["commands"] = sorted(_text(fields["commands"]).split())
         return UserState(
             on="on" in flags,
-            passwords=-1 if "nopass" in flags else len(passwords),
+            digests=None if "nopass" in flags else frozenset(_text(each) for each in passwords),
             rules=msgspec.json.encode(_plain(fields), order="sorted").decode(),
         )
 
-    async def noted(self, name: str) -> Noted | None:
-        """What the last `ensure_user` left."""
-        reply = await self._asked(self._redis.hget(APPLIED, name))
-        try:
-            return msgspec.json.decode(reply, type=Noted) if reply else None
-        except msgspec.DecodeError:
-            return None  # written by another version, or by hand: as good as none
-
     async def marked(self, name: str) -> str | None:
-        """The mark that stands for that user, or None."""
+        """The mark that stands for that component, or None."""
         reply = await self._asked(self._redis.hget(OWNED, name))
         return _text(reply) if reply else None
 
     async def marks(self) -> dict[str, str]:
-        """Every user that was ever marked, with its mark."""
+        """Every component that is marked, with its mark."""
         return {_text(name): _text(mark) for name, mark in (await self._asked(self._redis.hgetall(OWNED))).items()}
 
     async def users(self) -> set[str]:
         """The names of all users."""
-        return {_text(name) for name in await self._raw("ACL", "USERS")}
+        return {_text(name) for name in await self.command("ACL", "USERS")}
 
     async def keys(self, prefix: str) -> AsyncIterator[list[bytes]]:
         """The keys of this session's database that begin with `prefix`, in batches (some empty)."""
@@ -160,34 +164,32 @@ class Session:
         """The databases that hold keys."""
         return sorted(int(name.removeprefix("db")) for name in await self._asked(self._redis.info("keyspace")))
 
+    async def major_version(self) -> int:
+        """Of the server."""
+        if self._version is None:
+            info = await self._asked(self._redis.info("server"))
+            self._version = int(str(info["redis_version"]).partition(".")[0])
+        return self._version
+
+    async def categories(self) -> frozenset[str]:
+        """Of commands, as the server's rules know them."""
+        if self._categories is None:
+            self._categories = frozenset(_text(name) for name in await self.command("ACL", "CAT"))
+        return self._categories
+
     # --- making ---
-
-    async def ensure_marked(self, name: str, mark: str) -> None:
-        """The user is known as ours, before there is one."""
-        await self._asked(self._redis.hset(OWNED, name, mark))
-
-    async def ensure_user(self, name: str, *, password: str, inputs: KeyspaceInputs) -> None:
-        """The user may do what `inputs` say below its prefix, and nothing else; its old passwords end."""
-        categories = {_text(name) for name in await self._raw("ACL", "CAT")}
-        granted = rules(
-            name, password=password, inputs=inputs, version=await self._major_version(), categories=categories
-        )
-        await self._raw("ACL", "SETUSER", name, *granted)
-        state = await self.user(name)
-        if state is not None:
-            await self._asked(self._redis.hset(APPLIED, name, msgspec.json.encode(Noted(inputs, state.rules))))
 
     async def ensure_off(self, name: str) -> None:
         """The user, if there is one, may not log in and has no connection."""
         if await self.user(name) is None:
             return
-        await self._raw("ACL", "SETUSER", name, "off")
-        await self._raw("CLIENT", "KILL", "USER", name)
+        await self.command("ACL", "SETUSER", name, "off")
+        await self.command("CLIENT", "KILL", "USER", name)
 
     async def ensure_saved(self) -> bool:
         """Users are on disk; False if the server has no ACL file, so that they end with it."""
         try:
-            await self._raw("ACL", "SAVE")
+            await self.command("ACL", "SAVE")
         except ResponseError as error:
             if NO_ACL_FILE in str(error):
                 return False
@@ -212,18 +214,52 @@ class Session:
 
     async def drop_user(self, name: str) -> None:
         """The user is gone; the server ends its connections."""
-        await self._raw("ACL", "DELUSER", name)
+        await self.command("ACL", "DELUSER", name)
 
-    async def drop_marked(self, name: str) -> None:
-        """Nothing tells of the user any more."""
-        await self._asked(self._redis.hdel(APPLIED, name))
-        await self._asked(self._redis.hdel(OWNED, name))
+    async def drop_marked(self, component: str, *keys: str) -> None:
+        """Nothing tells of the component any more: neither the twin's keys about it nor its mark. A server whose memory
+        is full takes no transaction, so the mark goes last."""
+        await self.command("DEL", *keys)
+        await self.command("HDEL", OWNED, component)
 
     # --- how ---
 
-    async def _major_version(self) -> int:
-        info = await self._asked(self._redis.info("server"))
-        return int(str(info["redis_version"]).partition(".")[0])
+    async def transact(self, key: str, decide: Callable[[], Awaitable[list[Command]]]) -> list[Any] | None:
+        """Run what `decide` gives, all at once and only if `key` is still as it was when `decide` looked; None if it
+        gives nothing. `decide` may be asked again."""
+        for _ in range(TRIES):
+            await self.command("WATCH", key)
+            commands = await decide()
+            if not commands:
+                await self.command("UNWATCH")
+                return None
+            replies = await self._all_or_none(commands)
+            if replies is not None:
+                return replies
+        raise Transient(f"other workers keep changing {key} on this server")
+
+    async def _all_or_none(self, commands: list[Command]) -> list[Any] | None:
+        """In one transaction; None if what is watched has changed."""
+        *queued, ended = await self.pipelined([("MULTI",), *commands, ("EXEC",)])
+        replies: list[Any] | None = ended if isinstance(ended, list) else None
+        for reply in (*queued, ended, *(replies or ())):
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
+
+    async def pipelined(self, commands: list[Command]) -> list[Any]:
+        """The answers, each an error or not, to all of these sent at once. redis-py's pipeline would open a second
+        connection."""
+        connection = self._redis.connection
+        replies: list[Any] = []
+        async with asyncio.timeout(TIMEOUT):
+            await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+            for _ in commands:
+                try:
+                    replies.append(await connection.read_response())
+                except ResponseError as error:
+                    replies.append(error)
+        return replies
 
     async def _asked(self, answer: Awaitable[Any]) -> Any:
         """The answer in time. redis-py's own timeout sends by `asyncio.wait_for`, which on Python 3.11 can swallow a
@@ -231,7 +267,7 @@ class Session:
         async with asyncio.timeout(TIMEOUT):
             return await answer
 
-    async def _raw(self, *words: str) -> Any:
+    async def command(self, *words: str | bytes | int) -> Any:
         """The server's answer as it came: redis-py reads these differently from version to version."""
         return await self._asked(self._redis.execute_command(*words))
 

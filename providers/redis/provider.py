@@ -9,9 +9,12 @@ from urllib.parse import quote
 
 import msgspec
 
-from providers.redis.client import Noted, Server, UserState
+from providers.redis.client import Server, Session
+from providers.redis.drift import users_drift
+from providers.redis.names import app_user, component_of, version_of
 from providers.redis.spec import PROVIDER, TYPES, Credentials, KeyspaceInputs, TargetConfig
-from twin.domain.errors import Invalid, Terminal
+from providers.redis.users import NOTES, Users
+from twin.domain.errors import Invalid, Terminal, Transient
 from twin.domain.identity import ComponentRef, EnvironmentId, Placement, ownership_mark, physical_name
 from twin.domain.targets import Target
 from twin.ports.provider import Applied, Observed, Resource, StepContext
@@ -36,50 +39,71 @@ class RedisProvider:
         )
 
     async def apply(self, ref: ComponentRef, step: StepContext) -> Applied:
-        """Mark, then user; from suspended too."""
+        """A user for each live credential, then people's as before; from suspended too."""
         inputs = _inputs(step.inputs)
-        password = step.secrets["password"]
         async with self._server.session() as server:
-            await server.ensure_marked(ref.name, ref.mark)
-            await server.ensure_user(ref.name, password=password, inputs=inputs)
-            if not await server.ensure_saved():
-                step.log.warning(
-                    "redis_users_not_saved", target=self._target.name, mend="set `aclfile` in the server's redis.conf"
-                )
-        return Applied(
-            external_id=ref.name,
-            outputs=self._outputs(ref),
-            secrets={"url": self._url(ref, password), "password": password},
-        )
+            users = Users(server, ref.name, ref.mark)
+            stand = [await users.ensure_app(each, its["password"], inputs) for each, its in step.live.items()]
+            if not any(stand):
+                raise _retired(ref, step)
+            await users.ensure_members_follow(inputs)
+            await users.ensure_retired_are_gone()
+            await self._save(server, step)
+        return self._applied(ref, step)
+
+    async def issue(self, ref: ComponentRef, step: StepContext) -> Applied:
+        """A user for the newest credential; the others are not touched."""
+        async with self._server.session() as server:
+            users = Users(server, ref.name, ref.mark)
+            if not await users.ensure_app(step.version, step.secrets["password"], _inputs(step.inputs)):
+                raise _retired(ref, step)
+            await self._save(server, step)
+        return self._applied(ref, step)
+
+    async def retire(self, ref: ComponentRef, step: StepContext, version: int, secrets: Mapping[str, str]) -> None:
+        """The old one's user, with its connections, once those that stay stand; then try it."""
+        inputs = _inputs(step.inputs)
+        async with self._server.session() as server:
+            users = Users(server, ref.name, ref.mark)
+            standing = await users.states()
+            for each, its in step.live.items():
+                if each != version and app_user(ref.name, each) not in standing:
+                    await users.ensure_app(each, its["password"], inputs)
+            await users.ensure_retired(version)
+            await self._save(server, step)
+        if not await self._server.refuses(app_user(ref.name, version), secrets["password"]):
+            raise Transient(f"{self._target.name} still lets credential {version} of {ref.name} in")
 
     async def observe(self, ref: ComponentRef, inputs: Mapping[str, Any]) -> Observed | None:
-        """The user, compared with `inputs` and with what the server made of them."""
+        """The users, compared with `inputs` and with what the server made of them."""
         wanted = _inputs(inputs)
         async with self._server.session() as server:
-            user = await server.user(ref.name)
-            noted = await server.noted(ref.name)
+            users = Users(server, ref.name, ref.mark)
+            noted, states = await users.noted(), await users.states()
             mark = await server.marked(ref.name)
-        if user is None and mark is None:
+        if not states and not noted and mark is None:
             return None
-        drift = _user_drift(ref, user, noted, wanted)
+        drift = users_drift(ref.name, states, noted, wanted)
         if mark != ref.mark:
             drift["mark"] = f"the mark is {mark!r} instead of {ref.mark!r}"
-        return Observed(external_id=ref.name, outputs=self._outputs(ref), drift=drift)
+        newest = max((version_of(ref.name, user) or 0 for user in noted), default=0)
+        return Observed(external_id=ref.name, outputs=self._outputs(ref, newest or 1), drift=drift)
 
     async def suspend(self, ref: ComponentRef, step: StepContext) -> None:
-        """Turn the user off and end its connections; its keys stay."""
+        """Turn the users off and end their connections; the keys stay."""
         async with self._server.session() as server:
-            await server.ensure_off(ref.name)
+            await Users(server, ref.name, ref.mark).ensure_off()
             await server.ensure_saved()
 
     async def remove(self, ref: ComponentRef, step: StepContext) -> None:
-        """Turn the user off, so that nothing new is written; then its keys, the user and the mark."""
+        """Turn the users off, so that nothing new is written; then the keys, the users and what tells of them."""
         async with self._server.session() as server:
-            await server.ensure_off(ref.name)
+            users = Users(server, ref.name, ref.mark)
+            await users.ensure_off()
             await server.drop_keys(f"{ref.name}:", step.heartbeat)
-            await server.drop_user(ref.name)
+            await users.drop_all()
             await server.ensure_saved()
-            await server.drop_marked(ref.name)
+            await server.drop_marked(ref.name, NOTES + ref.name)
 
     async def owned(self, environment: EnvironmentId) -> AsyncIterator[Resource]:
         """Users by mark or prefix, and keys by prefix that have no user any more. Reads the names of all keys of the
@@ -90,10 +114,12 @@ class RedisProvider:
             marked = {name for name, its in (await server.marks()).items() if its == mark or name.startswith(prefix)}
             users = await server.users()
             databases = await server.databases()
-        ours = {name for name in users if name in marked or name.startswith(prefix)}
+        ours = {name for name in users if component_of(name) in marked or name.startswith(prefix)}
+        known = {component_of(name) for name in ours}
         for name in sorted(ours):
-            yield Resource(kind="redis.user", external_id=name, detail=mark if name in marked else "by its name")
-        for name in sorted(marked - ours):
+            detail = mark if component_of(name) in marked else "by its name"
+            yield Resource(kind="redis.user", external_id=name, detail=detail)
+        for name in sorted(marked - known):
             yield Resource(kind="redis.mark", external_id=name, detail="marked as ours, without a user")
         keys: Counter[str] = Counter()
         for database in databases:
@@ -101,19 +127,39 @@ class RedisProvider:
                 async for batch in server.keys(prefix):
                     keys.update(key.partition(b":")[0].decode(errors="replace") for key in batch)
         for name, count in sorted(keys.items()):
-            if name in ours:
+            if name in known:
                 continue  # a user's keys are part of its keyspace
             yield Resource(kind="redis.keys", external_id=f"{name}:*", detail=f"{count} keys")
 
     async def close(self) -> None:
         """Nothing to give back: no connection outlives its call."""
 
-    def _outputs(self, ref: ComponentRef) -> dict[str, Any]:
-        return {"host": self._config.host, "port": self._config.port, "prefix": f"{ref.name}:", "user": ref.name}
+    async def _save(self, server: Session, step: StepContext) -> None:
+        if not await server.ensure_saved():
+            step.log.warning(
+                "redis_users_not_saved", target=self._target.name, mend="set `aclfile` in the server's redis.conf"
+            )
 
-    def _url(self, ref: ComponentRef, password: str) -> str:
+    def _applied(self, ref: ComponentRef, step: StepContext) -> Applied:
+        """With the newest credential."""
+        password = step.secrets["password"]
+        return Applied(
+            external_id=ref.name,
+            outputs=self._outputs(ref, step.version),
+            secrets={"url": self._url(app_user(ref.name, step.version), password), "password": password},
+        )
+
+    def _outputs(self, ref: ComponentRef, version: int) -> dict[str, Any]:
+        return {
+            "host": self._config.host,
+            "port": self._config.port,
+            "prefix": f"{ref.name}:",
+            "user": app_user(ref.name, version),
+        }
+
+    def _url(self, user: str, password: str) -> str:
         scheme = "rediss" if self._config.tls else "redis"
-        return f"{scheme}://{ref.name}:{quote(password, safe='')}@{_endpoint(self._config.host, self._config.port)}/0"
+        return f"{scheme}://{user}:{quote(password, safe='')}@{_endpoint(self._config.host, self._config.port)}/0"
 
 
 class RedisKind:
@@ -134,25 +180,11 @@ class RedisKind:
         )
 
 
-def _user_drift(
-    ref: ComponentRef, user: UserState | None, noted: Noted | None, wanted: KeyspaceInputs
-) -> dict[str, str]:
-    if user is None:
-        return {"user": f'user "{ref.name}" does not exist'}
-    drift = {}
-    if not user.on:
-        drift["suspended"] = f'user "{ref.name}" is turned off'
-    if user.passwords != 1:
-        has = "no password at all" if user.passwords < 0 else f"{user.passwords} passwords"
-        drift["password"] = f'user "{ref.name}" has {has} instead of one'
-    if noted is None or user.rules != noted.rules:
-        drift["rules"] = f'what user "{ref.name}" may do is not as the twin left it'
-    if noted is not None:
-        for field in KeyspaceInputs.__struct_fields__:
-            has_value, want = getattr(noted.inputs, field), getattr(wanted, field)
-            if has_value != want:
-                drift[field] = f"{field} is {has_value} instead of {want}"
-    return drift
+def _retired(ref: ComponentRef, step: StepContext) -> Terminal:
+    return Terminal(
+        f"credential {step.version} of {ref.name} has been retired and is not made valid again",
+        mend="rotate the component's credentials",
+    )
 
 
 def _inputs(inputs: Mapping[str, Any]) -> KeyspaceInputs:

@@ -1,15 +1,18 @@
-"""What a keyspace's user may do, as ACL rules.
+"""What a keyspace's users may do, as ACL rules.
 
-The server is shared, so the rule is: nothing that reaches beyond the user's own prefix, not even to see others' names.
-Categories and subcommands differ between versions; what a version does not know, it refuses.
+The server is shared, so the rule is: nothing that reaches beyond the component's own prefix, not even to see others'
+names. Categories and subcommands differ between versions; what a version does not know, it refuses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Set
-from hashlib import sha256
+from typing import Literal
 
 from providers.redis.spec import KeyspaceInputs
+
+Role = Literal["viewer", "developer", "operator", "admin"]
+"""A person's, as `twin.ports.provider.Member` has it."""
 
 SHOWS_OTHERS = ("-scan", "-randomkey", "-pubsub")
 """Names of everybody's keys and channels. (KEYS, SORT, MONITOR and FLUSHDB are in @dangerous.)"""
@@ -26,16 +29,29 @@ NEEDED_BY_CLIENTS = ("+info",)
 NEEDED_BEFORE_7 = ("+client|setname", "+client|getname", "+client|setinfo", "+client|id")
 """Since 7.0 subcommands have categories of their own; before, the whole of CLIENT is in @admin."""
 
+READS_ONLY = ("-@write", "-@scripting", "-publish")
+"""Of a viewer: listeners act on what is published, and a long script stops the server."""
 
-def rules(name: str, *, password: str, inputs: KeyspaceInputs, version: int, categories: Set[str]) -> tuple[str, ...]:
-    """The arguments of ACL SETUSER after the name: replaces whatever the user had, turned on.
 
-    `version` is the server's major version, `categories` what ACL CAT lists. The password goes as its SHA-256, so that
-    neither MONITOR nor the slow log ever shows it.
+def rules(
+    component: str,
+    *,
+    digest: str,
+    inputs: KeyspaceInputs,
+    version: int,
+    categories: Set[str],
+    role: Role | None = None,
+    on: bool = True,
+) -> tuple[str, ...]:
+    """The arguments of ACL SETUSER after the user's name: replaces whatever the user had.
+
+    `version` is the server's major version, `categories` what ACL CAT lists. The password goes as its SHA-256
+    (`digest`), so that neither MONITOR nor the slow log ever shows it. Without a `role` it is the app's user; people
+    may do what the app may, viewers only what reads.
     """
     return (
-        *("reset", "on", f"#{sha256(password.encode()).hexdigest()}"),
-        *("resetkeys", f"~{name}:*", "resetchannels", f"&{name}:*"),
+        *("reset", "on" if on else "off", f"#{digest}"),
+        *("resetkeys", f"~{component}:*", "resetchannels", f"&{component}:*"),
         *("+@all", "-@admin", "-@dangerous"),
         *(("-@write",) if inputs.access == "read-only" else ()),
         *SHOWS_OTHERS,
@@ -45,4 +61,6 @@ def rules(name: str, *, password: str, inputs: KeyspaceInputs, version: int, cat
         *(("-@search",) if "search" in categories else ()),  # an index may cover any prefix
         *NEEDED_BY_CLIENTS,
         *(NEEDED_BEFORE_7 if version < 7 else ()),
+        *(READS_ONLY if role == "viewer" else ()),
+        *(("-spublish",) if role == "viewer" and version >= 7 else ()),
     )

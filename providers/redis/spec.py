@@ -54,6 +54,7 @@ KEYSPACE = ComponentType(
     minted=("password",),
     stateful=True,
     suspends=True,
+    rotates=True,
     deadline=300.0,
     settle=5.0,
 )

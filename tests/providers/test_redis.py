@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -16,13 +17,16 @@ from structlog.testing import LogCapture
 from providers.local import LocalServers
 from providers.redis import KIND
 from providers.redis.client import IDENTITY, OWNED, Server, Session
+from providers.redis.names import app_user, digest
 from providers.redis.provider import RedisProvider
 from providers.redis.spec import KEYSPACE, KeyspaceInputs, TargetConfig
+from providers.redis.users import NOTES, Users
 from twin.domain.errors import Blocked, Invalid, Terminal, Transient
 from twin.domain.identity import ComponentRef
 from twin.domain.targets import Target
 from twin.ports.provider import Applied
 from twin.testing.conformance.provider import ProviderConformance
+from twin.testing.conformance.rotation import RotationConformance
 from twin.testing.steps import make_log, make_ref, make_step
 
 Opened = tuple[Target, dict[str, str]]
@@ -77,8 +81,9 @@ def app(applied: Applied) -> Any:
     return redis.asyncio.Redis.from_url(applied.secrets["url"], decode_responses=True)
 
 
-class TestConformance(ProviderConformance):
+class TestConformance(ProviderConformance, RotationConformance):
     component_type = KEYSPACE
+    cuts = 100  # more than there are: each
 
     @pytest.fixture
     async def provider(self, opened: Opened) -> AsyncIterator[RedisProvider]:
@@ -101,6 +106,20 @@ class TestConformance(ProviderConformance):
             else:
                 await client.set(key, "1")
                 assert await client.get(key) == "1"
+
+    def is_refusal(self, error: Exception) -> bool:
+        return isinstance(error, AuthenticationError)
+
+    @asynccontextmanager
+    async def session(self, applied: Applied) -> AsyncIterator[Callable[[], Awaitable[Any]]]:
+        async with app(applied) as client:
+            connection = await client.connection_pool.get_connection()
+
+            async def ask() -> None:
+                await connection.send_command("EXISTS", applied.outputs["prefix"] + "proof")
+                await connection.read_response()
+
+            yield ask
 
     async def put(self, applied: Applied, value: str) -> None:
         async with app(applied) as client:
@@ -128,6 +147,7 @@ class TestConformance(ProviderConformance):
             "a right too many": by_hand("ACL", "SETUSER", "{}", "+flushall"),
             "a prefix too many": by_hand("ACL", "SETUSER", "{}", "~*"),
             "a second password": by_hand("ACL", "SETUSER", "{}", ">guess"),
+            "another password": by_hand("ACL", "SETUSER", "{}", "resetpass", ">guess"),
             "no password": by_hand("ACL", "SETUSER", "{}", "nopass"),
             "a lost mark": by_hand("HDEL", OWNED, "{}"),
         }
@@ -141,27 +161,36 @@ class TestConformance(ProviderConformance):
 
 
 async def test_each_operation_may_be_called_twice(session: Session, admin: Any, ref: ComponentRef) -> None:
+    users = Users(session, ref.name, ref.mark)
     for _ in range(2):
-        await session.ensure_marked(ref.name, ref.mark)
+        assert await users.ensure_app(1, "one", KeyspaceInputs())
     for _ in range(2):
-        await session.ensure_user(ref.name, password="p", inputs=KeyspaceInputs())
-    state, noted = await session.user(ref.name), await session.noted(ref.name)
-    assert state is not None
-    assert noted is not None
-    assert (state.on, state.passwords, state.rules) == (True, 1, noted.rules)
+        assert await users.ensure_app(2, "two", KeyspaceInputs())
+    states, noted = await users.states(), await users.noted()
+    assert set(states) == set(noted) == {ref.name, app_user(ref.name, 2)}
+    assert states[ref.name].digests == {digest("one")}
+    for name, state in states.items():
+        assert (state.on, state.rules) == (True, noted[name].rules)
     for _ in range(2):
         assert await session.ensure_saved()
     for _ in range(2):
-        await session.ensure_off(ref.name)
+        await users.ensure_retired(1)
+    assert not await users.ensure_app(1, "one", KeyspaceInputs())
+    for _ in range(2):
+        await users.ensure_retired_are_gone()
+    assert set(await users.states()) == set(await users.noted()) == {app_user(ref.name, 2)}
+    for _ in range(2):
+        await users.ensure_off()
+    assert await users.is_suspended()
     await admin.set(f"{ref.name}:key", "1")
     for _ in range(2):
         await session.drop_keys(f"{ref.name}:", make_step().heartbeat)
     for _ in range(2):
-        await session.drop_user(ref.name)
+        await users.drop_all()
     for _ in range(2):
-        await session.drop_marked(ref.name)
-    assert (await session.user(ref.name), await session.marked(ref.name)) == (None, None)
-    assert await admin.exists(f"{ref.name}:key") == 0
+        await session.drop_marked(ref.name, NOTES + ref.name)
+    assert (await users.states(), await users.noted(), await session.marked(ref.name)) == ({}, {}, None)
+    assert await admin.exists(f"{ref.name}:key", NOTES + ref.name) == 0
 
 
 async def test_turning_off_an_absent_user_does_not_make_one(session: Session, ref: ComponentRef) -> None:

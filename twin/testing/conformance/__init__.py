@@ -7,6 +7,8 @@ pytest.register_assert_rewrite(
     "twin.testing.conformance.access",
     "twin.testing.conformance.provider",
     "twin.testing.conformance.provider_hooks",
+    "twin.testing.conformance.rotation",
+    "twin.testing.conformance.rotation_client",
     "twin.testing.conformance.store",
     "twin.testing.conformance.store_queue",
 )
