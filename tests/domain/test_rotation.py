@@ -1,4 +1,4 @@
-"""Rotation on the bare domain: a new credential beside the old, every consumer on the new one, then the old one ends."""
+"""Rotation on the bare domain: a new credential beside the old, every consumer changes over, then the old one ends."""
 
 from __future__ import annotations
 
