@@ -24,6 +24,9 @@ def destroy(
     context: typer.Context,
     environment: Env,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Do not wait for clones that copy from it; their copies fail.")
+    ] = False,
     detach: Detach = False,
     expect_plan: ExpectPlan = None,
     output: Output = None,
@@ -36,7 +39,8 @@ def destroy(
     if view.certificate is not None and not session.dry_run:
         _show(session, view)
         return
-    answer = session.api.send(f"{path}/signals", {"signal": "destroy"}, {"dry_run": "true"}).body
+    wanted = {"signal": "destroy"} | ({"force": True} if force else {})
+    answer = session.api.send(f"{path}/signals", wanted, {"dry_run": "true"}).body
     if session.dry_run and session.screen.json:
         session.screen.data(answer)
         return
@@ -46,7 +50,7 @@ def destroy(
         return
     if not yes:
         _ask(session.screen, name, view.name)
-    body = {"signal": "destroy"} | ({"expect_plan": expect_plan} if expect_plan is not None else {})
+    body = wanted | ({"expect_plan": expect_plan} if expect_plan is not None else {})
     accepted = session.api.decode(session.api.send(f"{path}/signals", body).body, Accepted)
     from api.cli.following import conclude, follow
 

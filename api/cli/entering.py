@@ -14,6 +14,7 @@ from api.cli.exits import WrongUsage
 from api.cli.session import Env, Output, Session
 from twin.domain.errors import NotFound
 from twin.ports.provider import LogLine
+from twin.service.credentials import MOST_REASON
 from twin.service.views import Credentials
 
 PANEL = "Environments"
@@ -91,7 +92,8 @@ def run(
     words = command[1:] if command[:1] == ["--"] else command
     if not words:
         raise WrongUsage("no command is given", field="COMMAND", mend=f"twin run {environment} -- env")
-    answer = session.api.send(f"/v1/environments/{session.environment(environment).id}/credentials").body
+    path = f"/v1/environments/{session.environment(environment).id}/credentials/reveal"
+    answer = session.api.send(path, {"reason": f"twin run {words[0]}"[:MOST_REASON]}).body
     variables = session.api.decode(answer, Credentials).variables
     sys.stdout.flush()
     try:

@@ -12,6 +12,7 @@ from msgspec import convert
 from api.cli import (
     backup,
     blocks,
+    credentials,
     destroy,
     doctor,
     entering,
@@ -53,7 +54,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-for group in (up, environments, plan, entering, signals, destroy, history, blocks, targets, tokens):
+for group in (up, environments, plan, entering, signals, credentials, destroy, history, blocks, targets, tokens):
     app.add_typer(group.app)
 for service in (serve, backup, local, doctor):
     app.add_typer(service.app)

@@ -50,7 +50,9 @@ def _run_dry(session: Session, context: typer.Context, environment: str, signal:
     """The signal's own command reads its words, so that both mean the same."""
     root: Any = context.find_root().command
     known = {name: each for name, each in root.commands.items() if getattr(each, "rich_help_panel", None) == PANEL}
-    name = signal[0].replace("_", "-").removesuffix("-component")
+    name = signal[0].replace("_", "-")
+    for ending in ("-component", "-credentials", "-credential"):
+        name = name.removesuffix(ending)
     if (command := known.get(name)) is None:
         raise WrongUsage(f"{signal[0]!r} is no signal", field="SIGNAL", mend=suggestion(signal[0], known))
     session.dry_run = True

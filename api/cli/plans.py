@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from api.cli.output import Screen, status
+from api.cli.output import Screen, clock, status
 from api.cli.progress import component_of
 from twin.service.views import PlanView, StepView
 
@@ -40,6 +40,10 @@ def _place(step: StepView) -> str:
 
 
 def _when(step: StepView) -> Text:
+    if step.state == "waiting" and step.waits_for:
+        return Text(f"waits for {step.waits_for}", style="dim")
     if step.state == "waiting" and step.after:
         return Text(f"after {', '.join(dict.fromkeys(map(component_of, step.after)))}", style="dim")
+    if step.state == "waiting" and step.not_before is not None:
+        return Text(f"not before {clock(step.not_before)}", style="dim")
     return status("now" if step.state == "ready" else step.state)

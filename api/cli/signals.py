@@ -119,6 +119,38 @@ def update(
     send(context, environment, body, detach, expect_plan, output)
 
 
+@app.command("clone", rich_help_panel=PANEL)
+def clone(
+    context: typer.Context,
+    environment: Env,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the new environment, in the same project.")],
+    tier: Annotated[str, typer.Option(help="dev, staging, prod, preview or sandbox.")] = "preview",
+    data: Annotated[
+        str, typer.Option(help="none, schema, full, or masked by the scripts that the blueprint names.")
+    ] = "none",
+    ttl: Annotated[str | None, typer.Option(help="How long it lives, such as 24h. Default: the tier's.")] = None,
+    hold: Annotated[
+        str | None, typer.Option(help="How long the source keeps what is copied at the most. Default: 24h.")
+    ] = None,
+    inputs: Inputs = None,
+    labels: Labels = None,
+    detach: Detach = False,
+    expect_plan: ExpectPlan = None,
+    output: Output = None,
+) -> None:
+    """Make another environment that begins with this one's data.
+
+    The source serves on. Secrets are made anew, never copied.
+    """
+    body: dict[str, Any] = {"signal": "clone", "name": name, "tier": tier, "data": data}
+    body |= {key: value for key, value in (("ttl", ttl), ("hold", hold)) if value is not None}
+    if inputs:
+        body["inputs"] = values(inputs, "--input")
+    if labels:
+        body["labels"] = pairs(labels, "--label")
+    send(context, environment, body, detach, expect_plan, output)
+
+
 @app.command("extend", rich_help_panel=PANEL)
 def extend(
     context: typer.Context,

@@ -17,7 +17,7 @@ from api.http.backups import take_backup
 from api.http.blocks import BlockController
 from api.http.blueprints import BlueprintController
 from api.http.bodies import MOST_BYTES
-from api.http.credentials import reveal_credentials
+from api.http.credentials import acknowledge_credential, list_credentials, reveal_credentials
 from api.http.document import openapi_config
 from api.http.environments import EnvironmentController, ProjectController
 from api.http.events import EventController
@@ -44,9 +44,11 @@ ROUTES: list[Any] = [
     EventController,
     ProjectController,
     TargetController,
+    acknowledge_credential,
     create_token,
     get_operation,
     healthy,
+    list_credentials,
     list_tokens,
     list_types,
     read_logs,

@@ -15,6 +15,7 @@ from twin.service.views import (
     BlueprintView,
     ComponentView,
     Credentials,
+    CredentialView,
     EnvironmentSummary,
     EnvironmentView,
     EventView,
@@ -56,6 +57,14 @@ SIGNALS: dict[str, Any] = {
     "detect_drift": {"signal": "detect_drift"},
     "destroy": {"signal": "destroy", "expect_plan": _DIGEST},
     "abandon": {"signal": "abandon", "component": "db", "reason": "the server burnt down"},
+    "rotate_credentials": {"signal": "rotate_credentials", "component": "db", "grace": "1h"},
+    "acknowledge_credential": {"signal": "acknowledge_credential", "component": "db", "version": 2},
+    "clone": {"signal": "clone", "name": "pr-42", "tier": "preview", "ttl": "24h", "data": "masked"},
+    "add_members": {
+        "signal": "add_members",
+        "members": [{"name": "ada@example.com", "role": "developer", "until": "8h"}],
+    },
+    "remove_members": {"signal": "remove_members", "names": ["ada@example.com"]},
 }
 NEW_TARGET: dict[str, Any] = {
     "name": "postgres/eu-prod",
@@ -161,6 +170,16 @@ WHY = Explanation(
 )
 LOG_LINE = LogLine(source="app/1", text="listening on 43121", at=_AT)
 CREDENTIALS = Credentials(environment=_ID, component="app", variables={"DATABASE_URL": "postgresql://…"})
+OLD_CREDENTIAL = CredentialView(
+    component="db",
+    version=1,
+    state="retiring",
+    issued_at=_AT,
+    superseded_at=_AT,
+    retires_at=_AT,
+    used_by=("app",),
+)
+CREDENTIAL = CredentialView(component="db", version=2, state="current", issued_at=_AT)
 BLOCK = BlockView(
     key="postgres/local/createdb",
     owner="platform",

@@ -67,7 +67,7 @@ def test_no_secret_is_anywhere_in_clear(service: Service, tmp_path: Path) -> Non
         needles.add({f"{path}": path.read_text().strip() for path in local.rglob("*password") if path.is_file()})
         environment = live(service, tmp_path, needles)
         answers = [*ask_everything(service, environment), *run_everything(service)]
-        shown = service.api.post(f"/v1/environments/{environment}/credentials")
+        shown = service.api.post(f"/v1/environments/{environment}/credentials/reveal", json={"reason": "a test"})
         service.stop(first)
 
     data = service.directory
@@ -200,7 +200,9 @@ def test_credentials_are_shown_once_asked_for_and_that_is_recorded(make_service:
     service.publish(folder(tmp_path / "cached", {"cache": {"type": "redis.keyspace"}}, name="cached"))
     created = service.create("dev", "cached")
     service.succeeded(created)
-    shown = service.api.post(f"/v1/environments/{created['environment_id']}/credentials")
+    shown = service.api.post(
+        f"/v1/environments/{created['environment_id']}/credentials/reveal", json={"reason": "a test"}
+    )
     assert shown.status_code == 200
     assert shown.headers["Cache-Control"] == "no-store"
     variables = shown.json()["variables"]

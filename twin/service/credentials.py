@@ -1,19 +1,23 @@
-"""Revealing an environment's credentials: for `twin run`, and always recorded."""
+"""An environment's credentials: which there are, and, always recorded, what they say."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from twin.domain.environment import Environment, Instance
-from twin.domain.errors import NotFound, Rejected
+from twin.domain.errors import Invalid, NotFound, Rejected
 from twin.domain.platform import PLATFORM, PLATFORM_ID, Fact
 from twin.domain.references import Reference, resolve
 from twin.domain.rotation import kept_version
 from twin.domain.twin import ENVIRONMENT
-from twin.ports.store import Store, Tx
+from twin.ports.store import EntityRow, Store, Tx
 from twin.ports.vault import Vault
-from twin.service.principals import Request
-from twin.service.views import Credentials
+from twin.service.credential_views import credential_views
+from twin.service.principals import Principal, Request
+from twin.service.views import Credentials, CredentialView
+
+MOST_REASON = 500
+"""Characters."""
 
 
 class Revealing:
@@ -23,14 +27,25 @@ class Revealing:
         self._store = store
         self._vault = vault
 
-    async def environment(self, environment_id: str, request: Request, *, component: str | None = None) -> Credentials:
+    async def all(self, environment_id: str, by: Principal) -> tuple[CredentialView, ...]:
+        """The credentials that live, and those being issued, by component and version; no secret of theirs."""
+        row = await self._row(environment_id, by)
+        return tuple(credential_views(row.state))
+
+    async def environment(
+        self, environment_id: str, request: Request, *, reason: str, component: str | None = None
+    ) -> Credentials:
         """The variables that a component's `env` input gives its process, resolved. Without `component`: of the first
         component that has one, and beside it, for every other component, COMPONENT_SECRET. Needs developer; recorded
-        on the platform's chain."""
-        row = await self._store.entity(ENVIRONMENT.kind, environment_id)
-        if row is None or not request.by.may("viewer", row.project):
-            raise NotFound(f"there is no environment {environment_id!r}", field="environment")
+        with its reason on the platform's chain."""
+        row = await self._row(environment_id, request.by)
         request.by.require("developer", row.project)
+        if not reason.strip() or len(reason) > MOST_REASON:
+            raise Invalid(
+                f"reason must be 1 to {MOST_REASON} characters",
+                field="reason",
+                mend="Say what the secrets are needed for: it stands in the history.",
+            )
 
         def reveal(tx: Tx) -> Credentials:
             env: Environment = tx.state(ENVIRONMENT.kind, environment_id)
@@ -42,12 +57,24 @@ class Revealing:
                 variables |= self._of(tx, env, name)
             fact = Fact(
                 what="credentials_revealed",
-                details={"environment": env.id, "project": env.project, "name": env.name, "names": sorted(variables)},
+                details={
+                    "environment": env.id,
+                    "project": env.project,
+                    "name": env.name,
+                    "names": sorted(variables),
+                    "reason": reason.strip(),
+                },
             )
             tx.transition(PLATFORM.kind, PLATFORM_ID, fact, request.cause)
             return Credentials(environment=env.id, component=name, variables=variables)
 
         return await self._store.transact(reveal)
+
+    async def _row(self, environment_id: str, by: Principal) -> EntityRow:
+        row = await self._store.entity(ENVIRONMENT.kind, environment_id)
+        if row is None or not by.may("viewer", row.project):
+            raise NotFound(f"there is no environment {environment_id!r}", field="environment")
+        return row
 
     def _own(self, tx: Tx, env: Environment) -> dict[str, str]:
         found: dict[str, str] = {}

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
+from twin.domain.blueprint import ComponentSpec
 from twin.domain.blueprint_document import document, parse
 from twin.domain.component_inputs import validate_inputs
 from twin.domain.component_type import ComponentType
@@ -46,6 +47,7 @@ class Blueprints:
         opened = await asyncio.to_thread(open_bundle, bundle, most=self._max_bytes)
         blueprint = opened.blueprint
         for name, spec in blueprint.components.items():
+            _check_masking(name, spec, frozenset(each.path for each in opened.files))
             if spec.type not in self._types:
                 field = f"components.{name}.type"
                 near = near_misses(spec.type, self._types)
@@ -91,6 +93,13 @@ class Blueprints:
         """The component types that blueprints may use, by name. Needs viewer of some project."""
         by.require_some("viewer")
         return tuple(sorted(self._types.values(), key=lambda each: each.name))
+
+
+def _check_masking(name: str, spec: ComponentSpec, files: frozenset[str]) -> None:
+    for script in spec.masking:
+        if script not in files:
+            field = f"components.{name}.masking"
+            raise NotFound(f"{field}: {script} is not in the folder", field=field, near=near_misses(script, files))
 
 
 def _view(stored: StoredBlueprint) -> BlueprintView:

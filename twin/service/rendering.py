@@ -93,7 +93,7 @@ def _step(env: Environment, step: Step) -> StepView:
     elif failure is not None:
         state = _FAILURE_STATES[failure.kind]
     else:
-        state = "waiting" if step.after or step.not_before else "ready"
+        state = "waiting" if step.after or step.not_before or step.waits_for else "ready"
     return StepView(
         key=key,
         component=step.key.component,
@@ -104,6 +104,8 @@ def _step(env: Environment, step: Step) -> StepView:
         after=step.after,
         attempt=running.attempt if running is not None else env.attempts.get(key, 0),
         started_at=running.started_at if running is not None else None,
+        not_before=step.not_before,
+        waits_for=step.waits_for,
     )
 
 

@@ -24,6 +24,8 @@ class StepView(Struct, frozen=True, kw_only=True):
     after: tuple[str, ...] = ()
     attempt: int = 0
     started_at: datetime | None = None
+    not_before: datetime | None = None
+    waits_for: str = ""
 
 
 class PlanView(Struct, frozen=True, kw_only=True):
@@ -228,6 +230,25 @@ class TokenView(Struct, frozen=True, kw_only=True):
     roles: tuple[Annotated[tuple[str, ...], Meta(min_length=2, max_length=2)], ...]
     created_at: datetime
     expires_at: datetime | None = None
+
+
+class CredentialView(Struct, frozen=True, kw_only=True):
+    """A credential of a component, without its secrets.
+
+    `state`: `issuing` is not valid yet, `current` is what consumers are to use, `retiring` is the one before it, valid
+    until `retires_at` at the least. `used_by`: the components that hold it; `waits_for` tells what else keeps it.
+    """
+
+    component: str
+    version: int
+    state: Literal["issuing", "current", "retiring"]
+    issued_at: datetime | None = None
+    superseded_at: datetime | None = None
+    retires_at: datetime | None = None
+    used_by: tuple[str, ...] = ()
+    waits_for: str = ""
+    acknowledged_by: Actor | None = None
+    next_rotation: datetime | None = None
 
 
 class Credentials(Struct, frozen=True, kw_only=True):

@@ -209,12 +209,12 @@ async def test_roles_bound_what_each_may_see_and_do(world: World, environment: s
         assert (await stranger.get(PROJECT)).status_code == 403
         assert (await stranger.get(f"{path}/events")).status_code == 404
         assert (await stranger.get(f"{path}/logs")).status_code == 404
-        assert (await stranger.post(f"{path}/credentials")).status_code == 404
+        assert (await stranger.post(f"{path}/credentials/reveal", json={"reason": "to see"})).status_code == 404
     async with world.client("reader") as reader:
         assert (await reader.get(path)).status_code == 200
         assert (await scale(reader, environment, 2)).json()["code"] == "forbidden"
         assert (await scale(reader, environment, 2, params={"dry_run": "true"})).status_code == 403
-        assert (await reader.post(f"{path}/credentials")).status_code == 403
+        assert (await reader.post(f"{path}/credentials/reveal", json={"reason": "to see"})).status_code == 403
         assert (await reader.get("/v1/environments")).status_code == 403
     async with world.client("dev") as dev:
         assert (await scale(dev, environment, 2)).status_code == 202

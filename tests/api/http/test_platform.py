@@ -156,17 +156,21 @@ async def test_a_block_names_whom_it_stops_and_is_resolved_once(
 async def test_credentials_are_revealed_and_that_is_recorded(
     world: World, http: httpx.AsyncClient, environment: str
 ) -> None:
-    path = f"/v1/environments/{environment}/credentials"
-    early = await http.post(path)
+    path = f"/v1/environments/{environment}/credentials/reveal"
+    early = await http.post(path, json={"reason": "to see"})
     assert early.status_code == 409, "nothing stands yet"
     await world.work(environment)
-    answer = await http.post(path, params={"component": "app"}, headers={"X-Request-Id": "who"})
+    answer = await http.post(path, json={"component": "app", "reason": "INC-7"}, headers={"X-Request-Id": "who"})
     assert answer.json()["variables"]["DATABASE_URL"] == "postgresql://u:hunter2@db"
     assert answer.headers["Cache-Control"] == "no-store"
     recorded = await http.get("/v1/audit", params={"correlation": "who"})
     assert "credentials revealed" in recorded.text
+    assert "INC-7" in recorded.text, "with the reason"
+    unsaid = await http.post(path, json={})
+    assert (unsaid.status_code, unsaid.json()["field"]) == (422, "reason")
+    assert (await http.post(path, json={"reason": "   "})).json()["field"] == "reason"
     assert "hunter2" not in (await http.get("/v1/audit")).text
-    assert (await http.post(path, params={"component": "nope"})).status_code == 404
+    assert (await http.post(path, json={"component": "nope", "reason": "to see"})).status_code == 404
 
 
 async def test_a_backup_is_whole_for_admins_alone_and_recorded(
