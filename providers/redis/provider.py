@@ -11,13 +11,13 @@ import msgspec
 
 from providers.redis.client import Server, Session
 from providers.redis.drift import users_drift
-from providers.redis.names import app_user, component_of, version_of
+from providers.redis.names import app_user, component_of, member_user, version_of
 from providers.redis.spec import PROVIDER, TYPES, Credentials, KeyspaceInputs, TargetConfig
 from providers.redis.users import NOTES, Users
 from twin.domain.errors import Invalid, Terminal, Transient
 from twin.domain.identity import ComponentRef, EnvironmentId, Placement, ownership_mark, physical_name
 from twin.domain.targets import Target
-from twin.ports.provider import Applied, Observed, Resource, StepContext
+from twin.ports.provider import Applied, Member, Observed, Resource, StepContext
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -73,6 +73,25 @@ class RedisProvider:
             await self._save(server, step)
         if not await self._server.refuses(app_user(ref.name, version), secrets["password"]):
             raise Transient(f"{self._target.name} still lets credential {version} of {ref.name} in")
+
+    async def grant(
+        self, ref: ComponentRef, step: StepContext, members: tuple[Member, ...]
+    ) -> Mapping[str, Mapping[str, str]]:
+        """End the users of who is not named, then a user for each who is; off if the component is suspended."""
+        inputs = _inputs(step.inputs)
+        named = {member_user(ref.name, member.name): member for member in members}
+        async with self._server.session() as server:
+            users = Users(server, ref.name, ref.mark)
+            on = not await users.is_suspended()
+            for user in sorted(await users.people() - named.keys()):
+                await users.drop(user)
+            for user, member in named.items():
+                await users.ensure_member(user, member.secrets["password"], member.role, inputs, on=on)
+            await self._save(server, step)
+        return {
+            member.name: {"url": self._url(user, member.secrets["password"]), "password": member.secrets["password"]}
+            for user, member in named.items()
+        }
 
     async def observe(self, ref: ComponentRef, inputs: Mapping[str, Any]) -> Observed | None:
         """The users, compared with `inputs` and with what the server made of them."""

@@ -55,6 +55,7 @@ KEYSPACE = ComponentType(
     stateful=True,
     suspends=True,
     rotates=True,
+    grants=True,
     deadline=300.0,
     settle=5.0,
 )

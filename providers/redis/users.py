@@ -57,6 +57,11 @@ class Users:
                 found[name] = state
         return found
 
+    async def people(self) -> set[str]:
+        """Every user that is a person's, noted or there."""
+        users = {*await self.noted(), *await self._names()}
+        return {user for user in users if version_of(self._component, user) is None}
+
     async def ensure_app(self, version: int, password: str, inputs: KeyspaceInputs) -> bool:
         """The app can use the keyspace with this credential; False if it has been retired, and stays so."""
         return await self._ensure(
@@ -64,8 +69,12 @@ class Users:
         )
 
     async def ensure_member(self, user: str, password: str, role: Role, inputs: KeyspaceInputs, *, on: bool) -> None:
-        """A person can use the keyspace, as their role says."""
-        await self._ensure(user, Noted(inputs=inputs, digest=digest(password), role=role), new=True, on=on)
+        """A person can use the keyspace as their role says; who came in by another password is put out."""
+        wanted = Noted(inputs=inputs, digest=digest(password), role=role)
+        before = await self._noted(user)
+        if before is not None and before.digest != wanted.digest:
+            await self._session.ensure_off(user)
+        await self._ensure(user, wanted, new=True, on=on)
 
     async def ensure_members_follow(self, inputs: KeyspaceInputs) -> None:
         """People that have access may do what `inputs` say by now."""

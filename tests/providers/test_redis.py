@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
 import pytest
-import redis.asyncio
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from structlog.testing import LogCapture
@@ -21,22 +19,17 @@ from providers.redis.names import app_user, digest
 from providers.redis.provider import RedisProvider
 from providers.redis.spec import KEYSPACE, KeyspaceInputs, TargetConfig
 from providers.redis.users import NOTES, Users
+from tests.providers.redis_world import Opened, administrator, app, local_redis, step
 from twin.domain.errors import Blocked, Invalid, Terminal, Transient
 from twin.domain.identity import ComponentRef
 from twin.domain.targets import Target
-from twin.ports.provider import Applied
-from twin.testing.conformance.provider import ProviderConformance
-from twin.testing.conformance.rotation import RotationConformance
 from twin.testing.steps import make_log, make_ref, make_step
-
-Opened = tuple[Target, dict[str, str]]
 
 
 @pytest.fixture(scope="session")
 def opened(local_servers: LocalServers) -> Opened:
     """The local server."""
-    local_servers.start("redis")
-    return next(each for each in local_servers.targets() if each[0].provider == "redis")
+    return local_redis(local_servers)
 
 
 @pytest.fixture
@@ -56,11 +49,8 @@ async def ref(provider: RedisProvider) -> AsyncIterator[ComponentRef]:
 
 @pytest.fixture
 async def admin(opened: Opened) -> AsyncIterator[Any]:
-    """The server by hand, with the target's own credentials."""
-    config = opened[0].config
-    async with redis.asyncio.Redis(
-        host=config["host"], port=config["port"], username=config["user"], password=opened[1]["password"]
-    ) as client:
+    """The server by hand."""
+    async with administrator(opened) as client:
         yield client
 
 
@@ -70,94 +60,6 @@ async def session(opened: Opened) -> AsyncIterator[Session]:
     server = Server(opened[0].name, msgspec.convert(opened[0].config, TargetConfig), opened[1]["password"])
     async with server.session() as session:
         yield session
-
-
-def step(password: str = "pass word", **inputs: Any) -> Any:
-    return make_step(inputs, {"password": password})
-
-
-def app(applied: Applied) -> Any:
-    """The app's client, by the URL it was given."""
-    return redis.asyncio.Redis.from_url(applied.secrets["url"], decode_responses=True)
-
-
-class TestConformance(ProviderConformance, RotationConformance):
-    component_type = KEYSPACE
-    cuts = 100  # more than there are: each
-
-    @pytest.fixture
-    async def provider(self, opened: Opened) -> AsyncIterator[RedisProvider]:
-        self.opened = opened
-        self.credentials = opened[1]
-        provider = KIND.open(*opened)
-        yield provider
-        await provider.close()
-
-    def inputs(self, n: int) -> Mapping[str, Any]:
-        return {"access": "read-only" if n else "read-write"}
-
-    async def use(self, applied: Applied, inputs: Mapping[str, Any]) -> None:
-        async with app(applied) as client:
-            key = applied.outputs["prefix"] + "proof"
-            if inputs["access"] == "read-only":
-                await client.get(key)
-                with pytest.raises(NoPermissionError):
-                    await client.set(key, "1")
-            else:
-                await client.set(key, "1")
-                assert await client.get(key) == "1"
-
-    def is_refusal(self, error: Exception) -> bool:
-        return isinstance(error, AuthenticationError)
-
-    @asynccontextmanager
-    async def session(self, applied: Applied) -> AsyncIterator[Callable[[], Awaitable[Any]]]:
-        async with app(applied) as client:
-            connection = await client.connection_pool.get_connection()
-
-            async def ask() -> None:
-                await connection.send_command("EXISTS", applied.outputs["prefix"] + "proof")
-                await connection.read_response()
-
-            yield ask
-
-    async def put(self, applied: Applied, value: str) -> None:
-        async with app(applied) as client:
-            await client.set(applied.outputs["prefix"] + "kept", value)
-
-    async def get(self, applied: Applied) -> str | None:
-        async with app(applied) as client:
-            value: str | None = await client.get(applied.outputs["prefix"] + "kept")
-            return value
-
-    def breakages(self) -> Mapping[str, Callable[[Applied], Awaitable[None]]]:
-        def by_hand(*words: str) -> Callable[[Applied], Awaitable[None]]:
-            async def damage(applied: Applied) -> None:
-                config = self.opened[0].config
-                async with redis.asyncio.Redis(
-                    host=config["host"], port=config["port"], username=config["user"], **self.opened[1]
-                ) as client:
-                    await client.execute_command(*(word.format(applied.external_id) for word in words))
-
-            return damage
-
-        return {
-            "a user turned off": by_hand("ACL", "SETUSER", "{}", "off"),
-            "a deleted user": by_hand("ACL", "DELUSER", "{}"),
-            "a right too many": by_hand("ACL", "SETUSER", "{}", "+flushall"),
-            "a prefix too many": by_hand("ACL", "SETUSER", "{}", "~*"),
-            "a second password": by_hand("ACL", "SETUSER", "{}", ">guess"),
-            "another password": by_hand("ACL", "SETUSER", "{}", "resetpass", ">guess"),
-            "no password": by_hand("ACL", "SETUSER", "{}", "nopass"),
-            "a lost mark": by_hand("HDEL", OWNED, "{}"),
-        }
-
-    def unreachable(self) -> RedisProvider:
-        target = self.opened[0]
-        return KIND.open(msgspec.structs.replace(target, config={**target.config, "port": 1}), self.opened[1])
-
-    def refused(self) -> RedisProvider:
-        return KIND.open(self.opened[0], {"password": "wrong"})
 
 
 async def test_each_operation_may_be_called_twice(session: Session, admin: Any, ref: ComponentRef) -> None:
