@@ -1,0 +1,73 @@
+"""The program: what stands in AWS, and what it gives to others."""
+
+from __future__ import annotations
+
+import json
+
+import pulumi
+
+from uploads.access_key import AccessKey
+from uploads.bucket import Bucket
+from uploads.naming import physical
+from uploads.queue import Queue
+from uploads.user import Policy, User
+
+
+def main() -> None:
+    """Declare everything. Names follow from the stack's, so what a crash cut off is found again by its name."""
+    config, stack = pulumi.Config(), pulumi.get_stack()
+    tags = {"twin:stack": stack, **(config.get_object("tags") or {})}
+
+    bucket = Bucket(
+        "uploads",
+        bucket=physical(stack, "uploads"),
+        versioning=config.get_bool("versioning") or False,
+        tags=tags,
+    )
+    queue = Queue(
+        "jobs",
+        queue=physical(stack, "jobs"),
+        visibility_timeout=config.get_int("visibility_timeout") or 30,
+        tags=tags,
+    )
+    user = User("app", user=physical(stack, "app"), tags=tags)
+    policy = Policy(
+        "app",
+        user=user.user,
+        policy="uploads",
+        document=pulumi.Output.all(bucket.arn, queue.arn).apply(
+            lambda arns: _document(*arns, read_only=config.get_bool("read_only") or False)
+        ),
+    )
+
+    # Old keys first: of two live ones the newer is made beside the older. A key that opens nothing yet is no use.
+    keys: list[AccessKey] = []
+    for version in sorted(json.loads(pulumi.Config("twin").get("credentials") or "[1]")):
+        keys.append(
+            AccessKey(
+                f"app-{version}",
+                user=user.user,
+                version=version,
+                opts=pulumi.ResourceOptions(depends_on=[policy, *keys]),
+            )
+        )
+
+    pulumi.export("bucket", bucket.bucket)
+    pulumi.export("queue_url", queue.url)
+    pulumi.export("user", user.user)
+    # Of the newest: what the older ones are, the twin knows since they were the newest.
+    pulumi.export("access_key_id", pulumi.Output.secret(keys[-1].access_key_id))
+    pulumi.export("secret_access_key", pulumi.Output.secret(keys[-1].secret_access_key))
+
+
+def _document(bucket: str, queue: str, *, read_only: bool) -> str:
+    """What the user may do: with the objects of the bucket and the messages of the queue, and nothing else."""
+    objects = ["s3:GetObject"] if read_only else ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
+    messages = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
+    allowed = [
+        (["s3:ListBucket"], bucket),
+        (objects, f"{bucket}/*"),
+        (messages if read_only else [*messages, "sqs:SendMessage"], queue),
+    ]
+    statements = [{"Effect": "Allow", "Action": actions, "Resource": resource} for actions, resource in allowed]
+    return json.dumps({"Version": "2012-10-17", "Statement": statements}, sort_keys=True)
