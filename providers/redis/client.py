@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -19,7 +19,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, ResponseError
 
-from providers.redis.errors import translated
+from providers.redis.errors import code_of, translated
 from providers.redis.spec import TargetConfig
 from twin.domain.errors import Transient
 
@@ -31,6 +31,9 @@ IDENTITY = "twin:identity"
 
 TIMEOUT = 10.0
 """Seconds, to connect and for each answer."""
+
+SLOWEST = 1_000_000
+"""Bytes per second that a connection carries at least."""
 
 BATCH = 1000
 """Keys looked at per SCAN."""
@@ -67,9 +70,13 @@ class Server:
     @asynccontextmanager
     async def session(self, database: int = 0) -> AsyncIterator[Session]:
         """A connection, closed at the end; whatever goes wrong inside comes out as a StepFailure."""
-        with translated(target=self._target, user=self._config.user):
+        with self.translated():
             async with self._connected(self._config.user, self._password, database) as client:
                 yield Session(client, self.session)
+
+    def translated(self) -> AbstractContextManager[None]:
+        """Whatever this server refuses inside comes out as a StepFailure that names it."""
+        return translated(target=self._target, user=self._config.user)
 
     async def refuses(self, user: str, password: str) -> bool:
         """Whether the server itself does not let this user in, asked by trying."""
@@ -164,6 +171,11 @@ class Session:
         """The databases that hold keys."""
         return sorted(int(name.removeprefix("db")) for name in await self._asked(self._redis.info("keyspace")))
 
+    async def position(self) -> str:
+        """Where the server's stream of changes is now: whose it is, and how many bytes."""
+        info = await self._asked(self._redis.info("replication"))
+        return f"{info['master_replid']}:{info['master_repl_offset']}"
+
     async def major_version(self) -> int:
         """Of the server."""
         if self._version is None:
@@ -224,35 +236,33 @@ class Session:
 
     # --- how ---
 
-    async def transact(self, key: str, decide: Callable[[], Awaitable[list[Command]]]) -> list[Any] | None:
+    async def transact(
+        self, key: str, decide: Callable[[], Awaitable[list[Command]]], *, passing: str | None = None, size: int = 0
+    ) -> list[Any] | None:
         """Run what `decide` gives, all at once and only if `key` is still as it was when `decide` looked; None if it
-        gives nothing. `decide` may be asked again."""
+        gives nothing. `decide` may be asked again. Errors with the code `passing` are among the answers, all others
+        are raised; `size` is how many bytes it is about."""
         for _ in range(TRIES):
             await self.command("WATCH", key)
             commands = await decide()
             if not commands:
                 await self.command("UNWATCH")
                 return None
-            replies = await self._all_or_none(commands)
+            *queued, ended = await self.pipelined([("MULTI",), *commands, ("EXEC",)], size=size)
+            replies: list[Any] | None = ended if isinstance(ended, list) else None
+            for reply in (*queued, ended, *(replies or ())):
+                if isinstance(reply, Exception) and code_of(reply) != (passing or ""):
+                    raise reply
             if replies is not None:
                 return replies
         raise Transient(f"other workers keep changing {key} on this server")
 
-    async def _all_or_none(self, commands: list[Command]) -> list[Any] | None:
-        """In one transaction; None if what is watched has changed."""
-        *queued, ended = await self.pipelined([("MULTI",), *commands, ("EXEC",)])
-        replies: list[Any] | None = ended if isinstance(ended, list) else None
-        for reply in (*queued, ended, *(replies or ())):
-            if isinstance(reply, Exception):
-                raise reply
-        return replies
-
-    async def pipelined(self, commands: list[Command]) -> list[Any]:
-        """The answers, each an error or not, to all of these sent at once. redis-py's pipeline would open a second
-        connection."""
+    async def pipelined(self, commands: list[Command], *, size: int = 0) -> list[Any]:
+        """The answers, each an error or not, to all of these sent at once; they may take longer if they are about
+        many bytes. redis-py's pipeline would open a second connection."""
         connection = self._redis.connection
         replies: list[Any] = []
-        async with asyncio.timeout(TIMEOUT):
+        async with asyncio.timeout(TIMEOUT + size / SLOWEST):
             await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
             for _ in commands:
                 try:

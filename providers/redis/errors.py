@@ -59,6 +59,12 @@ def translate(error: Exception, *, target: str, user: str) -> StepFailure:
         return Blocked(f"{place}: {wrong}: {said}", key=f"{target}/capacity", mend=f"on the server of {target}: {mend}")
     if code in TRANSIENT:
         return Transient(f"{place}: {TRANSIENT[code]}: {said}")
+    if "DUMP payload version" in said or "Bad data format" in said:
+        return Blocked(
+            f"{place} cannot read the source's values, which a newer server wrote: {said}",
+            key=f"{target}/version",
+            mend=f"bring the server of {target} to the version of the source's server",
+        )
     if "CERTIFICATE_VERIFY_FAILED" in said or "WRONG_VERSION_NUMBER" in said:
         return Blocked(
             f"{place}: TLS could not be agreed on: {said}",

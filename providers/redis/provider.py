@@ -10,6 +10,7 @@ from urllib.parse import quote
 import msgspec
 
 from providers.redis.client import Server, Session
+from providers.redis.copying import COPYING, Copy
 from providers.redis.drift import users_drift
 from providers.redis.names import app_user, component_of, member_user, version_of
 from providers.redis.spec import PROVIDER, TYPES, Credentials, KeyspaceInputs, TargetConfig
@@ -17,7 +18,7 @@ from providers.redis.users import NOTES, Users
 from twin.domain.errors import Invalid, Terminal, Transient
 from twin.domain.identity import ComponentRef, EnvironmentId, Placement, ownership_mark, physical_name
 from twin.domain.targets import Target
-from twin.ports.provider import Applied, Member, Observed, Resource, StepContext
+from twin.ports.provider import Applied, Member, Observed, Resource, Seeded, Source, StepContext
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -28,11 +29,11 @@ class RedisProvider:
     def __init__(self, target: Target, config: TargetConfig, credentials: Credentials) -> None:
         self._target = target
         self._config = config
-        self._server = Server(target.name, config, credentials.password)
+        self.server = Server(target.name, config, credentials.password)
 
     async def identify(self) -> Placement:
         """Host and port, and the identity that the server keeps with its data."""
-        async with self._server.session() as server:
+        async with self.server.session() as server:
             identity = await server.identity()
         return Placement(
             target=self._target.name, endpoint=_endpoint(self._config.host, self._config.port), identity=identity
@@ -41,7 +42,7 @@ class RedisProvider:
     async def apply(self, ref: ComponentRef, step: StepContext) -> Applied:
         """A user for each live credential, then people's as before; from suspended too."""
         inputs = _inputs(step.inputs)
-        async with self._server.session() as server:
+        async with self.server.session() as server:
             users = Users(server, ref.name, ref.mark)
             stand = [await users.ensure_app(each, its["password"], inputs) for each, its in step.live.items()]
             if not any(stand):
@@ -53,7 +54,7 @@ class RedisProvider:
 
     async def issue(self, ref: ComponentRef, step: StepContext) -> Applied:
         """A user for the newest credential; the others are not touched."""
-        async with self._server.session() as server:
+        async with self.server.session() as server:
             users = Users(server, ref.name, ref.mark)
             if not await users.ensure_app(step.version, step.secrets["password"], _inputs(step.inputs)):
                 raise _retired(ref, step)
@@ -63,7 +64,7 @@ class RedisProvider:
     async def retire(self, ref: ComponentRef, step: StepContext, version: int, secrets: Mapping[str, str]) -> None:
         """The old one's user, with its connections, once those that stay stand; then try it."""
         inputs = _inputs(step.inputs)
-        async with self._server.session() as server:
+        async with self.server.session() as server:
             users = Users(server, ref.name, ref.mark)
             standing = await users.states()
             for each, its in step.live.items():
@@ -71,7 +72,7 @@ class RedisProvider:
                     await users.ensure_app(each, its["password"], inputs)
             await users.ensure_retired(version)
             await self._save(server, step)
-        if not await self._server.refuses(app_user(ref.name, version), secrets["password"]):
+        if not await self.server.refuses(app_user(ref.name, version), secrets["password"]):
             raise Transient(f"{self._target.name} still lets credential {version} of {ref.name} in")
 
     async def grant(
@@ -80,7 +81,7 @@ class RedisProvider:
         """End the users of who is not named, then a user for each who is; off if the component is suspended."""
         inputs = _inputs(step.inputs)
         named = {member_user(ref.name, member.name): member for member in members}
-        async with self._server.session() as server:
+        async with self.server.session() as server:
             users = Users(server, ref.name, ref.mark)
             on = not await users.is_suspended()
             for user in sorted(await users.people() - named.keys()):
@@ -93,10 +94,24 @@ class RedisProvider:
             for user, member in named.items()
         }
 
+    async def seed(self, ref: ComponentRef, step: StepContext, source: Source) -> Seeded:
+        """The source's keys below the component's prefix, for whom there is no user yet."""
+        if source.mode != "full" or not isinstance(source.provider, RedisProvider):
+            raise Terminal(f"redis.keyspace cannot be a copy ({source.mode}) of {source.ref.type}", mend="data: full")
+        copy = Copy(
+            source=source.provider.server,
+            origin=source.ref.name,
+            to=self.server,
+            component=ref.name,
+            mark=ref.mark,
+            heartbeat=step.heartbeat,
+        )
+        return await copy.run()
+
     async def observe(self, ref: ComponentRef, inputs: Mapping[str, Any]) -> Observed | None:
         """The users, compared with `inputs` and with what the server made of them."""
         wanted = _inputs(inputs)
-        async with self._server.session() as server:
+        async with self.server.session() as server:
             users = Users(server, ref.name, ref.mark)
             noted, states = await users.noted(), await users.states()
             mark = await server.marked(ref.name)
@@ -110,14 +125,15 @@ class RedisProvider:
 
     async def suspend(self, ref: ComponentRef, step: StepContext) -> None:
         """Turn the users off and end their connections; the keys stay."""
-        async with self._server.session() as server:
+        async with self.server.session() as server:
             await Users(server, ref.name, ref.mark).ensure_off()
             await server.ensure_saved()
 
     async def remove(self, ref: ComponentRef, step: StepContext) -> None:
         """Turn the users off, so that nothing new is written; then the keys, the users and what tells of them."""
-        async with self._server.session() as server:
+        async with self.server.session() as server:
             users = Users(server, ref.name, ref.mark)
+            await server.command("DEL", COPYING + ref.name)  # whoever still copies is stopped by that
             await users.ensure_off()
             await server.drop_keys(f"{ref.name}:", step.heartbeat)
             await users.drop_all()
@@ -129,7 +145,7 @@ class RedisProvider:
         server, so it is for an environment's end."""
         mark = ownership_mark(environment)
         prefix = physical_name(environment, "", 0).removesuffix("_0")
-        async with self._server.session() as server:
+        async with self.server.session() as server:
             marked = {name for name, its in (await server.marks()).items() if its == mark or name.startswith(prefix)}
             users = await server.users()
             databases = await server.databases()
@@ -142,7 +158,7 @@ class RedisProvider:
             yield Resource(kind="redis.mark", external_id=name, detail="marked as ours, without a user")
         keys: Counter[str] = Counter()
         for database in databases:
-            async with self._server.session(database) as server:
+            async with self.server.session(database) as server:
                 async for batch in server.keys(prefix):
                     keys.update(key.partition(b":")[0].decode(errors="replace") for key in batch)
         for name, count in sorted(keys.items()):

@@ -56,6 +56,7 @@ KEYSPACE = ComponentType(
     suspends=True,
     rotates=True,
     grants=True,
+    copies=frozenset({"full"}),
     deadline=300.0,
     settle=5.0,
 )

@@ -45,6 +45,8 @@ def test_what_passes_by_itself_is_transient(reply: str | Exception) -> None:
         ("NOAUTH Authentication required.", "credentials", "password"),
         ("ERR invalid password", "credentials", "password"),
         ("NOPERM this user has no permissions to run the 'acl|setuser' command", "permission", "ACL SETUSER twin"),
+        ("ERR DUMP payload version or checksum are wrong", "version", "bring the server"),
+        ("ERR Bad data format", "version", "bring the server"),
         ("OOM command not allowed when used memory > 'maxmemory'.", "capacity", "maxmemory"),
         ("MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist", "capacity", "disk"),
         (
