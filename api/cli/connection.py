@@ -132,18 +132,24 @@ class Connection:
         except httpx.TransportError as error:
             raise self._gone(error) from None
 
-    def events(
+    def events(self, path: str, *, after: str | None = None) -> Generator[bytes, None, None]:
+        """Each event after the cursor as JSON, and each new one as it comes; ends never."""
+        for kind, body in self.told(path, after=after):
+            if kind == "message":
+                yield body
+
+    def told(
         self, path: str, params: Params | None = None, *, after: str | None = None
-    ) -> Generator[bytes, None, None]:
-        """Each event after the cursor as JSON, and each new one as it comes. Lost connections are found again where
-        they broke off; ends never."""
+    ) -> Generator[tuple[str, bytes], None, None]:
+        """As `events`, with all else that is told between them: its name (`message` for an event) and JSON. Lost
+        connections are found again where they broke off; ends never."""
         while True:
             with self._opened(path, {**(params or {}), "after": after}) as response:
                 try:
                     for event in EventSource(response).iter_sse():
                         after = event.id or after
                         if event.data:
-                            yield event.data.encode()
+                            yield event.event, event.data.encode()
                 except httpx.TransportError:
                     pass  # found again from `after`
             time.sleep(_PAUSE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
@@ -21,7 +22,10 @@ from api.cli.output import STYLES, Screen, span
 from api.cli.progress import Ending, Progress, StepLine
 from api.cli.session import Session
 from twin.domain.errors import Problem
-from twin.service.views import Accepted, EnvironmentView, EventView, OperationView
+from twin.service.views import Accepted, EnvironmentView, EventView, OperationView, ProgressView
+
+PROGRESS = "progress"
+"""What the service calls that which is told between events."""
 
 _MARKS = {"done": ("✓", "green"), "blocked": ("!", "yellow"), "failed": ("✗", "red"), "retrying": ("↻", "yellow")}
 _SHOWN = (
@@ -87,7 +91,11 @@ def _watch(session: Session, accepted: Accepted, progress: Progress) -> None:
     progress.see(session.api.read(path, EnvironmentView))
     if _no_need(session, accepted, progress):
         return
-    for body in session.api.events(f"{path}/events", after=_beginning(session, accepted)):
+    for kind, body in session.api.told(f"{path}/events", {"progress": "true"}, after=_beginning(session, accepted)):
+        if kind == PROGRESS:
+            progress.tell(session.api.decode(body, ProgressView).progress)
+            _tell_progress(session.screen, progress)
+            continue
         event = session.api.decode(body, EventView)
         progress.hear(event)
         if not session.screen.live:
@@ -141,6 +149,14 @@ def _tell(screen: Screen, event: EventView) -> None:
     failure = event.data.get("failure") or {}
     if failure.get("mend"):
         screen.note(f"         Mend: {failure['mend']}")
+
+
+def _tell_progress(screen: Screen, progress: Progress) -> None:
+    """A line for each step that has come further, where nothing can be drawn."""
+    if screen.live:
+        return
+    for line in progress.news(time.monotonic()):
+        screen.note(f"{datetime.now().astimezone():%H:%M:%S} {line.component}: {line.verb}: {line.note}")
 
 
 @contextmanager

@@ -46,4 +46,5 @@ def _when(step: StepView) -> Text:
         return Text(f"after {', '.join(dict.fromkeys(map(component_of, step.after)))}", style="dim")
     if step.state == "waiting" and step.not_before is not None:
         return Text(f"not before {clock(step.not_before)}", style="dim")
-    return status("now" if step.state == "ready" else step.state)
+    word = status("now" if step.state == "ready" else step.state)
+    return Text.assemble(word, f": {step.progress}") if step.progress else word

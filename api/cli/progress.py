@@ -34,6 +34,10 @@ class Ending(Struct, frozen=True):
     by: str = ""
 
 
+PAUSE = 5.0
+"""Seconds between two lines about one step, where nothing can be drawn."""
+
+
 class Progress:
     """The steps seen since it was begun, in the order of the plan, and the operation's end."""
 
@@ -42,6 +46,7 @@ class Progress:
         self.ending: Ending | None = None
         self.view: EnvironmentView | None = None
         self._lines: dict[str, StepLine] = {}
+        self._written: dict[str, tuple[str, float]] = {}
 
     def lines(self) -> list[StepLine]:
         """What to show now."""
@@ -62,7 +67,8 @@ class Progress:
                 line.state = "vanished"
         for key, step in present.items():
             line = self._line(key, step.component, step.verb)
-            line.state, line.attempt, line.note, line.next_at = step.state, step.attempt, _waits_for(step), None
+            line.state, line.attempt, line.next_at = step.state, step.attempt, None
+            line.note = step.progress or _waits_for(step)
             line.ended_at = None
             line.started_at = step.started_at or line.started_at
             if step.state in ("retrying", "blocked", "failed"):
@@ -85,6 +91,23 @@ class Progress:
                 line.state, line.started_at, line.attempt, line.note = "running", event.at, event.data["attempt"], ""
             case "step_succeeded" | "component_observed" | "placement_swept":
                 line.state, line.ended_at, line.note = "done", event.at, _outcome(event.data)
+
+    def tell(self, progress: Mapping[str, str]) -> None:
+        """Take over what running steps say of how far they are, by their keys."""
+        for key, text in progress.items():
+            if (line := self._lines.get(key)) is not None and line.state == "running":
+                line.note = text
+
+    def news(self, now: float) -> list[StepLine]:
+        """The running steps that say something else than when they were given here last, and not too soon after
+        that. `now` is in seconds of any clock that goes forward."""
+        found = []
+        for key, line in self._lines.items():
+            text, at = self._written.get(key, ("", now - PAUSE))
+            if line.state == "running" and line.note not in ("", text) and now - at >= PAUSE:
+                self._written[key] = line.note, now
+                found.append(line)
+        return found
 
     def _line(self, key: str, component: str, verb: str) -> StepLine:
         return self._lines.setdefault(key, StepLine(component=component, verb=verb, state="waiting"))

@@ -219,6 +219,7 @@ async def _shown(
     if (then := moment(as_of, "as_of")) is not None:
         return Response(await services.twins.at(view.id, then, by))
     headers = {"ETag": etag(view.version), "Cache-Control": "private, no-cache"}
-    if matches(if_none_match, headers["ETag"]):
+    # What running steps say of themselves is no part of the version.
+    if matches(if_none_match, headers["ETag"]) and not any(step.progress for step in view.plan.steps):
         return Response(None, status_code=304, headers=headers)
     return Response(view, headers=headers)

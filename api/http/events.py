@@ -15,15 +15,22 @@ from api.http import examples
 from api.http.description import Answer, Content, described, json_answer
 from api.http.pages import Page, page_of
 from api.http.parameters import After, EnvironmentIdPath, Limit
-from api.http.streams import KEEP_ALIVE, SSE, Stopping, server_sent, stream
+from api.http.streams import KEEP_ALIVE, PROGRESS, SSE, Stopping, server_sent, stream
 from api.services import Services
 from twin.ports.store import EventFilter
-from twin.service.principals import Principal
 from twin.service.principals import Request as Asked
-from twin.service.views import EventView, Explanation, OperationView
+from twin.service.views import EventView, Explanation, OperationView, ProgressView
 
 LastEventId = Annotated[
     str | None, HeaderParameter(name="Last-Event-ID", description="For event streams: go on after this event")
+]
+
+WithProgress = Annotated[
+    bool,
+    QueryParameter(
+        description="For event streams: between the events also, as server-sent events of the name `progress`, what "
+        "running steps say of how far they are"
+    ),
 ]
 
 _EVENTS = Answer(
@@ -52,6 +59,7 @@ class EventController(Controller):
         limit: Limit = 100,
         after: After = None,
         last_event_id: LastEventId = None,
+        progress: WithProgress = False,
     ) -> Response[Page[EventView]] | Stream:
         """The events of an environment, oldest first; `next` of the last page is where a follower goes on."""
         await services.twins.get(environment_id, asked.by)
@@ -61,7 +69,9 @@ class EventController(Controller):
         page = await services.history.query(wanted, asked.by, limit=1 if follows else limit, after=start)
         if not follows:
             return Response(page_of(page))
-        return stream(_followed(services, wanted, asked.by, start, stopping), SSE)
+        progress_of = environment_id if progress else None
+        found = services.history.follow(wanted, asked.by, after=start, progress_of=progress_of)
+        return stream(_followed(found, stopping), SSE)
 
     @get(
         "/operations",
@@ -93,9 +103,14 @@ class EventController(Controller):
 
 
 async def _followed(
-    services: Services, wanted: EventFilter, by: Principal, after: str | None, stopping: Stopping
+    found: AsyncIterator[tuple[str, EventView] | ProgressView | None], stopping: Stopping
 ) -> AsyncIterator[bytes]:
     # Not before the first event: the connection's headers go out at once.
     yield KEEP_ALIVE
-    async for item in stopping.each(services.history.follow(wanted, by, after=after)):
-        yield KEEP_ALIVE if item is None else server_sent(msgspec.json.encode(item[1]), item[0])
+    async for item in stopping.each(found):
+        if item is None:
+            yield KEEP_ALIVE
+        elif isinstance(item, ProgressView):
+            yield server_sent(msgspec.json.encode(item), name=PROGRESS)
+        else:
+            yield server_sent(msgspec.json.encode(item[1]), item[0])

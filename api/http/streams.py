@@ -17,6 +17,9 @@ IDLE = 15.0
 
 KEEP_ALIVE = b": keep-alive\n\n"
 
+PROGRESS = "progress"
+"""The name of server-sent events that are no events of the history."""
+
 T = TypeVar("T")
 _END: Any = object()
 
@@ -78,9 +81,10 @@ async def _end(*tasks: asyncio.Task[Any]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def server_sent(data: bytes, id_: str | None = None) -> bytes:
+def server_sent(data: bytes, id_: str | None = None, *, name: str | None = None) -> bytes:
     """One event. `data` is JSON on one line."""
-    return (f"id: {id_}\n".encode() if id_ is not None else b"") + b"data: " + data + b"\n\n"
+    named = (f"event: {name}\n" if name is not None else "") + (f"id: {id_}\n" if id_ is not None else "")
+    return named.encode() + b"data: " + data + b"\n\n"
 
 
 def stream(chunks: AsyncIterator[bytes], media_type: str) -> Stream:

@@ -21,7 +21,7 @@ from sqlalchemy.schema import CreateIndex
 
 from twin.domain.errors import Unavailable
 from twin.store import migrations, open_store
-from twin.store.tables import events, metadata
+from twin.store.tables import events, metadata, tasks
 from twin.testing.conformance.store_setting import DECIDERS, StoppedClock
 
 # Neither can read an index over an expression out of SQLite; `check_upgrade` compares those itself.
@@ -90,6 +90,32 @@ def test_a_schema_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -
             open_store(url, deciders=DECIDERS, clock=StoppedClock(), upgrade=upgrade)
         assert refused.value.mend is not None
         assert "twin db upgrade" not in refused.value.mend, "it could not"
+
+
+def test_the_third_leaves_running_steps_running_on_sqlite(tmp_path: Path) -> None:
+    check_tasks_stay(f"sqlite:///{tmp_path}/twin.db")
+
+
+def test_the_third_leaves_running_steps_running_on_postgres(postgres_server: str, postgres_url: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA public CASCADE")
+        connection.execute("CREATE SCHEMA public")
+    check_tasks_stay(postgres_url.replace("postgresql:", "postgresql+psycopg:"))
+
+
+def check_tasks_stay(url: str) -> None:
+    running = {"entity": "c1", "kind": "step", "key": "db", "entity_kind": "counter", "queue": "local"}
+    running |= {"lease_owner": "w1", "lease_epoch": 3, "deaths": 1}
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.connect() as connection:
+        with connection.begin():
+            command.upgrade(migrations._config(connection), "0002")
+            connection.execute(insert(tasks), [running])
+        with connection.begin():
+            migrations.upgrade(connection)
+        (row,) = connection.execute(select(tasks)).mappings()
+        assert row == {**running, "due_at": None, "progress": None}
+    engine.dispose()
 
 
 def test_the_second_keeps_every_row_on_sqlite(tmp_path: Path) -> None:

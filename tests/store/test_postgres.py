@@ -147,6 +147,17 @@ async def test_a_claim_does_not_wait_for_a_locked_task(store: SqlStore) -> None:
     await slow.commit()
 
 
+async def test_progress_does_not_wait_for_a_transition(store: SqlStore) -> None:
+    await send(store, "c1", Open("shop", "n1"), Plan((step("db"), step("app"))))
+    (task,) = [each for each in await store.claim("w1", {"local": 9}, 9) if each.key == "db"]
+    slow = Slow(store, "c1", Plan((step("db"),)))
+    await slow.reached()
+    async with asyncio.timeout(10):
+        assert await store.tell(task, "half"), "the entity is locked, its tasks are not"
+    await slow.commit()
+    assert await store.progress("c1") == {"db": "half"}
+
+
 async def test_an_idempotency_key_is_taken_by_one_at_a_time(store: SqlStore) -> None:
     looked, go = threading.Event(), threading.Event()
     reply = IdempotentReply(digest="d", operation_id="op_1", entity="c1", expires_at=datetime(2999, 1, 1, tzinfo=UTC))

@@ -40,10 +40,12 @@ _NEED_SECRETS = frozenset({"apply", "issue", "retire", "grant"})
 
 
 class Library(Struct, frozen=True):
-    """What a call may look up: bundles by digest, and other environments as they are now."""
+    """What a call may look up: bundles by digest, and other environments as they are now; and to whom it tells its
+    progress."""
 
     bundle: Callable[[str], Awaitable[bytes]]
     environment: Callable[[str], Awaitable[Environment | None]]
+    tell: Callable[[str], None]
 
 
 async def call(
@@ -157,7 +159,7 @@ def _context(attempt: Attempt, library: Library) -> StepContext:
 
     async def heartbeat(progress: str) -> None:
         await asyncio.sleep(0)  # a place to be cancelled at, should the step not be wanted any more
-        bound.debug("progress", progress=progress)
+        library.tell(progress)
 
     async def read() -> bytes:
         return await library.bundle(bundle or "")

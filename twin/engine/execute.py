@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -35,8 +36,9 @@ from twin.domain.steps import (
 from twin.domain.timers import RELEASE
 from twin.domain.twin import ENVIRONMENT
 from twin.engine.attempts import Attempt
-from twin.engine.calls import Library, call, stopped
+from twin.engine.calls import Library, Mask, call, stopped
 from twin.engine.placing import configured
+from twin.engine.progress import Progress
 from twin.engine.secrets import Secrets, Values
 from twin.ports.changes import Changes, Watch
 from twin.ports.clock import Clock
@@ -216,8 +218,10 @@ class Executor:
 
     async def _call(self, attempt: Attempt) -> tuple[Result, Values]:
         """The call, ended early when the step is not wanted any more or the worker drains."""
+        # People are not woken for it: whoever follows looks often enough, and so would each running step of the twin.
+        progress = Progress(partial(self._store.tell, attempt.task), Mask(attempt, self._targets))
         with self._changes.watch(attempt.task.entity) as watch:
-            library = Library(self._read_bundle, self._read_environment)
+            library = Library(self._read_bundle, self._read_environment, progress.tell)
             work = asyncio.create_task(call(attempt, self._targets, library, self._clock.now()), name=str(attempt.key))
             try:
                 await asyncio.sleep(0)
@@ -228,6 +232,8 @@ class Executor:
                 return work.result()
             except asyncio.CancelledError:
                 return await _ended(work, "the worker drains")
+            finally:
+                await progress.close()
 
     async def _done_or_unwanted(self, work: asyncio.Task[Any], attempt: Attempt, watch: Watch) -> None:
         unwanted = asyncio.create_task(self._unwanted(attempt, watch))

@@ -323,6 +323,10 @@ class Reads(Protocol):
         """EntityRows in the order of their ids; the cursor is opaque and `Invalid` if it is not one of ours."""
         ...
 
+    async def progress(self, entity: str) -> Mapping[str, str]:
+        """What the running steps of an entity said last of how far they are, by their keys."""
+        ...
+
     async def operation(self, operation_id: str) -> OperationRow | None:
         """One operation by id."""
         ...
@@ -426,6 +430,11 @@ class Queue(Protocol):
 
     async def put_off(self, task: Claimed, seconds: float) -> None:
         """End the task's lease without looking at its entity, and offer it again only after so many seconds."""
+        ...
+
+    async def tell(self, task: Claimed, progress: str) -> bool:
+        """Keep what a running step says of how far it is, in place of what it said before, until its lease ends;
+        False if it has ended. No event, and no lock on the entity: it stops nobody."""
         ...
 
     async def queues(self) -> Sequence[str]:

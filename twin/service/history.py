@@ -19,9 +19,12 @@ from twin.ports.changes import Changes
 from twin.ports.store import EventFilter, Recorded, Store, Verification
 from twin.service.principals import Principal
 from twin.service.rendering import operation_row_view
-from twin.service.views import EventView, Explanation, OperationView, PageView
+from twin.service.views import EventView, Explanation, OperationView, PageView, ProgressView
 
 _POLL = 1.0
+_TOLD_AGAIN = 5.0
+"""Seconds after which a follower is told the same progress again."""
+
 _TOLD = 500
 """The newest events of a component that explain it: one that is looked at often has very many."""
 
@@ -42,12 +45,20 @@ class History:
         return PageView(items=tuple(event_view(each) for each in page.items), next=page.next)
 
     async def follow(
-        self, wanted: EventFilter, by: Principal, *, after: str | None = None, idle: float = 15.0
-    ) -> AsyncIterator[tuple[str, EventView] | None]:
+        self,
+        wanted: EventFilter,
+        by: Principal,
+        *,
+        after: str | None = None,
+        idle: float = 15.0,
+        progress_of: str | None = None,
+    ) -> AsyncIterator[tuple[str, EventView] | ProgressView | None]:
         """(cursor, event) for each event from the cursor on, and each new one as it comes; None after every `idle`
-        seconds without one, so that an edge can keep its connection alive."""
+        seconds without one, so that an edge can keep its connection alive. With `progress_of`, an environment that
+        the principal may see: also what its running steps say, when that has changed, and every few seconds."""
         await self._require(wanted, by)
         cursor, quiet_since = after, time.monotonic()
+        progress, told_at = ProgressView(progress={}), time.monotonic()
         with self._changes.watch(wanted.entity) as watch:
             while True:
                 page = await self._store.events(wanted, limit=500, after=cursor)
@@ -57,6 +68,11 @@ class History:
                 cursor = page.next or cursor
                 if page.items:
                     continue
+                if progress_of is not None:
+                    before, progress = progress, ProgressView(progress=dict(await self._store.progress(progress_of)))
+                    if progress != before or (progress.progress and time.monotonic() - told_at >= _TOLD_AGAIN):
+                        yield progress
+                        told_at = quiet_since = time.monotonic()
                 if time.monotonic() - quiet_since >= idle:
                     yield None
                     quiet_since = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -26,8 +27,10 @@ from twin.service.views import (
 STALLED_AFTER = timedelta(minutes=30)
 
 
-def environment_view(env: Environment, version: int, now: datetime) -> EnvironmentView:
-    """The whole picture."""
+def environment_view(
+    env: Environment, version: int, now: datetime, progress: Mapping[str, str] | None = None
+) -> EnvironmentView:
+    """The whole picture. `progress`: what running steps say, by their keys."""
     left = plan(env)
     departure = env.desired.departure
     return EnvironmentView(
@@ -43,7 +46,7 @@ def environment_view(env: Environment, version: int, now: datetime) -> Environme
         labels=env.desired.labels,
         generation=env.generation,
         components=tuple(_components(env)),
-        plan=plan_view(env, left),
+        plan=plan_view(env, left, progress),
         conditions=conditions(env, now),
         operations=tuple(operation_view(env.id, operation) for operation in env.operations.values()),
         created_at=env.created_at,
@@ -79,12 +82,12 @@ def environment_summary(row: EntityRow, now: datetime) -> EnvironmentSummary:
     )
 
 
-def plan_view(env: Environment, left: Plan, operation: str | None = None) -> PlanView:
+def plan_view(env: Environment, left: Plan, progress: Mapping[str, str] | None = None) -> PlanView:
     """A plan with what each step waits for."""
-    return PlanView(digest=left.digest, steps=tuple(_step(env, step) for step in left.steps), operation=operation)
+    return PlanView(digest=left.digest, steps=tuple(_step(env, step, progress or {}) for step in left.steps))
 
 
-def _step(env: Environment, step: Step) -> StepView:
+def _step(env: Environment, step: Step, progress: Mapping[str, str]) -> StepView:
     key = str(step.key)
     running, failure = env.running.get(key), env.failures.get(key)
     state: Literal["running", "ready", "waiting", "retrying", "blocked", "failed"]
@@ -106,6 +109,7 @@ def _step(env: Environment, step: Step) -> StepView:
         started_at=running.started_at if running is not None else None,
         not_before=step.not_before,
         waits_for=step.waits_for,
+        progress=progress.get(key, "") if running is not None else "",
     )
 
 

@@ -127,8 +127,7 @@ class Twins:
 
     async def get(self, environment_id: str, by: Principal) -> EnvironmentView:
         """One environment by id; raises `NotFound`, also for what the principal may not see."""
-        row = await self._row(environment_id, by, "viewer")
-        return environment_view(row.state, row.seq, self._clock.now())
+        return await self._view(await self._row(environment_id, by, "viewer"))
 
     async def named(self, project: str, name: str, by: Principal) -> EnvironmentView:
         """The living environment of that name, or else the last that had it."""
@@ -139,7 +138,7 @@ class Twins:
             near = near_misses(name, [other.name for other in others.items])
             mend = None if near else "See `twin ls` for what there is."
             raise NotFound(f"project {project!r} has no environment {name!r}", field="name", near=near, mend=mend)
-        return environment_view(row.state, row.seq, self._clock.now())
+        return await self._view(row)
 
     async def at(self, environment_id: str, as_of: datetime, by: Principal) -> EnvironmentView:
         """The environment as it was at a time, also after its destruction. It has no version: nothing
@@ -190,6 +189,11 @@ class Twins:
         row = await self._row(environment_id, by, "viewer")
         page = await self._store.operations(row.entity, limit=limit, after=after)
         return PageView(items=tuple(operation_row_view(each) for each in page.items), next=page.next)
+
+    async def _view(self, row: EntityRow) -> EnvironmentView:
+        """As it is now; only what runs is asked how far it is."""
+        progress = await self._store.progress(row.entity) if row.state.running else {}
+        return environment_view(row.state, row.seq, self._clock.now(), progress)
 
     async def _row(self, environment_id: str, by: Principal, role: str) -> EntityRow:
         row = await self._store.entity(KIND, environment_id)

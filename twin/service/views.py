@@ -13,7 +13,8 @@ from twin.domain.operations import OperationError
 
 
 class StepView(Struct, frozen=True, kw_only=True):
-    """A step of a plan. `state` says why it does not run now, if it does not."""
+    """A step of a plan. `state` says why it does not run now, if it does not; `progress` is what a running one said
+    last of how far it is."""
 
     key: str
     component: str
@@ -26,6 +27,7 @@ class StepView(Struct, frozen=True, kw_only=True):
     started_at: datetime | None = None
     not_before: datetime | None = None
     waits_for: str = ""
+    progress: str = ""
 
 
 class PlanView(Struct, frozen=True, kw_only=True):
@@ -149,6 +151,13 @@ class EventView(Struct, frozen=True, kw_only=True):
     operation_id: str | None = None
     component: str | None = None
     data: dict[str, Any] = field(default_factory=dict)
+
+
+class ProgressView(Struct, frozen=True, kw_only=True):
+    """What the running steps of an environment said last of how far they are, by their keys. Kept nowhere: it is no
+    event, and is gone with the attempt."""
+
+    progress: dict[str, str]
 
 
 class Explanation(Struct, frozen=True, kw_only=True):

@@ -87,6 +87,10 @@ class SqlStore:
             )
         )
 
+    async def progress(self, entity: str) -> Mapping[str, str]:
+        """What the running steps of an entity say."""
+        return await self._driver.look(lambda c: tasks.told(c, entity))
+
     async def operation(self, operation_id: str) -> OperationRow | None:
         """One operation by id."""
         return await self._driver.look(lambda c: reads.operation(c, operation_id))
@@ -177,6 +181,10 @@ class SqlStore:
     async def put_off(self, task: Claimed, seconds: float) -> None:
         """End the task's lease and offer it again only after so many seconds."""
         await self._driver.write(lambda tx: tasks.put_off(tx, task, seconds))
+
+    async def tell(self, task: Claimed, progress: str) -> bool:
+        """Keep what a running step says of itself."""
+        return await self._driver.write(lambda tx: tasks.tell(tx, task, progress))
 
     async def queues(self) -> Sequence[str]:
         """Queues that have a due step."""

@@ -178,6 +178,7 @@ tasks = Table(
     Column("lease_owner", Text),
     Column("lease_epoch", BigInteger, nullable=False),
     Column("deaths", Integer, nullable=False),
+    Column("progress", Text),
     PrimaryKeyConstraint("entity", "kind", "key"),
     Index("ix_tasks_queue", "queue", "due_at", sqlite_where=text(_FREE), postgresql_where=text(_FREE)),
     Index("ix_tasks_due", "due_at", sqlite_where=text(_FREE), postgresql_where=text(_FREE)),

@@ -30,7 +30,7 @@ _this_row = (
     & (tasks.c.key == bindparam("of_key"))
 )
 # The lease goes with the old due time: whoever held it learns so when it starts or reports. A lease that ends this
-# way did not end by a death, which is what `deaths` counts in a row.
+# way did not end by a death, which is what `deaths` counts in a row. What the attempt said of itself goes with it.
 _reschedule = Prepared(
     update(tasks)
     .where(_this_row)
@@ -39,6 +39,7 @@ _reschedule = Prepared(
         due_at=bindparam("new_due"),
         lease_owner=None,
         deaths=case((tasks.c.lease_owner.is_(None), tasks.c.deaths), else_=0),
+        progress=None,
     )
 )
 # Now running: nothing is due, and the lease stays.
@@ -206,9 +207,16 @@ _under_epoch = _this_row & (tasks.c.lease_epoch == bindparam("epoch")) & tasks.c
 _holder = Prepared(select(tasks.c.lease_owner).where(_under_epoch))
 _due_at = Prepared(select(tasks.c.due_at).where(_this_row))
 _release = Prepared(
-    update(tasks).where(_under_epoch).values(lease_owner=None, deaths=tasks.c.deaths + bindparam("died"))
+    update(tasks).where(_under_epoch).values(lease_owner=None, deaths=tasks.c.deaths + bindparam("died"), progress=None)
 )
 _put_off = Prepared(update(tasks).where(_under_epoch).values(lease_owner=None, due_at=bindparam("new_due")))
+# By its key alone: one row is locked and no other, so that it waits for nobody who holds more than that.
+_tell = Prepared(update(tasks).where(_under_epoch).values(progress=bindparam("text")))
+_told = Prepared(
+    select(tasks.c.key, tasks.c.progress).where(
+        (tasks.c.entity == bindparam("entity")) & (tasks.c.kind == "step") & tasks.c.progress.is_not(None)
+    )
+)
 
 
 def holder(tx: Transaction, task: Claimed) -> str | None:
@@ -235,6 +243,16 @@ def put_off(tx: Transaction, task: Claimed, seconds: float) -> None:
     """End the lease of this epoch and make the task due later."""
     due = tx.now() + int(seconds * 1_000_000)
     _put_off.run(tx.connection, {**_place(task), "new_due": due})
+
+
+def tell(tx: Transaction, task: Claimed, text: str) -> bool:
+    """Keep what the attempt of this epoch says; False if its lease is over."""
+    return _tell.run(tx.connection, {**_place(task), "text": text}).rowcount > 0
+
+
+def told(connection: Connection, entity: str) -> dict[str, str]:
+    """What the running steps of an entity say, by their keys."""
+    return {row.key: row.progress for row in _told.run(connection, {"entity": entity})}
 
 
 def _place(task: Claimed) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class SimulatedWorld:
     """The world of all simulated targets, and the script of what goes wrong in it.
 
     Steps are named `component.verb`, such as `db.apply`. `fail` queues errors for them, `hold` stops them in the
-    middle of their work until `let_go`; `calls` records what was done, in order.
+    middle of their work until `let_go`, `say` has them tell their progress; `calls` records what was done, in order.
     """
 
     def __init__(self) -> None:
@@ -45,10 +45,15 @@ class SimulatedWorld:
         self._errors: dict[str, list[Exception]] = defaultdict(list)
         self._gates: dict[str, asyncio.Event] = {}
         self._held: Counter[str] = Counter()
+        self._said: dict[str, tuple[str, ...]] = {}
 
     def fail(self, step: str, *errors: Exception) -> None:
         """The next attempts of a step end so."""
         self._errors[step].extend(errors)
+
+    def say(self, step: str, *progress: str) -> None:
+        """What each attempt of a step tells of its progress, one right after the other, before it can be held."""
+        self._said[step] = progress
 
     def hold(self, step: str) -> None:
         """Attempts of a step stop after their effect and before their reply."""
@@ -75,9 +80,11 @@ class SimulatedWorld:
             raise self._errors[step].pop(0)
         self.calls.append((step, dict(inputs)))
 
-    async def wait_at_gate(self, ref: ComponentRef, verb: str) -> None:
-        """Where a held step stops."""
+    async def wait_at_gate(self, ref: ComponentRef, verb: str, context: StepContext) -> None:
+        """Where a step tells its progress, and stops if it is held."""
         step = f"{ref.component}.{verb}"
+        for progress in self._said.get(step, ()):
+            await context.heartbeat(progress)
         if (gate := self._gates.get(step)) is not None:
             self._held[step] += 1
             try:
@@ -117,7 +124,7 @@ class SimulatedProvider:
         self._world.standing[ref.name] = replace(
             found, inputs=dict(step.inputs), secrets=_secrets(ref, step), suspended=False, credentials=credentials
         )
-        await self._world.wait_at_gate(ref, "apply")
+        await self._world.wait_at_gate(ref, "apply", step)
         return self._applied(ref, step)
 
     async def issue(self, ref: ComponentRef, step: StepContext) -> Applied:
@@ -126,7 +133,7 @@ class SimulatedProvider:
         found = self._world.standing[ref.name]
         found.credentials |= _passwords(step)
         assert len(found.credentials) <= 2, "never three live"
-        await self._world.wait_at_gate(ref, "issue")
+        await self._world.wait_at_gate(ref, "issue", step)
         return self._applied(ref, step)
 
     async def retire(self, ref: ComponentRef, step: StepContext, version: int, secrets: Mapping[str, str]) -> None:
@@ -135,7 +142,7 @@ class SimulatedProvider:
         found = self._world.standing[ref.name]
         found.credentials.pop(version, None)
         assert found.credentials, "never none"
-        await self._world.wait_at_gate(ref, "retire")
+        await self._world.wait_at_gate(ref, "retire", step)
 
     async def grant(
         self, ref: ComponentRef, step: StepContext, members: tuple[Member, ...]
@@ -143,7 +150,7 @@ class SimulatedProvider:
         """Exactly these people."""
         await self._world.happen(ref, "grant", {member.name: member.role for member in members})
         self._world.standing[ref.name].members = {member.name: member.role for member in members}
-        await self._world.wait_at_gate(ref, "grant")
+        await self._world.wait_at_gate(ref, "grant", step)
         return {each.name: {"url": f"sim://{each.name}:{each.secrets['password']}@host"} for each in members}
 
     async def seed(self, ref: ComponentRef, step: StepContext, source: Source) -> Seeded:
@@ -152,7 +159,7 @@ class SimulatedProvider:
         data = self._world.standing[source.ref.name].data
         copied = data if source.mode == "full" else f"{source.mode} {data}"
         self._world.standing.setdefault(ref.name, Standing(ref.mark, ref.component, {}, {}, data=copied))
-        await self._world.wait_at_gate(ref, "seed")
+        await self._world.wait_at_gate(ref, "seed", step)
         return Seeded(rows=len(data), bytes=len(data), point="now")
 
     def _applied(self, ref: ComponentRef, step: StepContext) -> Applied:
@@ -163,7 +170,7 @@ class SimulatedProvider:
         """Remove."""
         await self._world.happen(ref, "remove", {})
         self._world.standing.pop(ref.name, None)
-        await self._world.wait_at_gate(ref, "remove")
+        await self._world.wait_at_gate(ref, "remove", step)
 
     async def suspend(self, ref: ComponentRef, step: StepContext) -> None:
         """Stop."""

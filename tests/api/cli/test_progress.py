@@ -64,6 +64,34 @@ def event(type_: str, key: str | None = None, *, after: float = 0, **data: Any) 
     )
 
 
+def test_what_a_running_step_says_stands_beside_it_until_it_ends() -> None:
+    progress = Progress("op")
+    told = replace(step(DB, "running"), progress="1 of 12")
+    progress.see(view(told, step(APP, "waiting", DB)))
+    assert shown(progress) == [("db", "running", "1 of 12"), ("app", "waiting", "after db")]
+    progress.tell({DB: "7 of 12", APP: "from an attempt that has ended", "x@1:apply:cc": "unknown"})
+    assert shown(progress) == [("db", "running", "7 of 12"), ("app", "waiting", "after db")]
+    progress.hear(event("step_succeeded", DB))
+    progress.tell({DB: "8 of 12"})
+    assert shown(progress)[0] == ("db", "done", "")
+
+
+def test_it_is_news_when_it_has_changed_and_some_time_after_the_last_news() -> None:
+    progress = Progress("op")
+    progress.see(view(step(DB, "running"), step(APP, "running")))
+    assert progress.news(0.0) == [], "nothing is said"
+
+    def news(at: float, **said: str) -> list[str]:
+        progress.tell({{"db": DB, "app": APP}[name]: text for name, text in said.items()})
+        return [f"{line.component}: {line.note}" for line in progress.news(at)]
+
+    assert news(1.0, db="1 of 12") == ["db: 1 of 12"]
+    assert news(2.0, db="2 of 12", app="half") == ["app: half"], "each step has a pace of its own"
+    assert news(5.9, db="3 of 12") == []
+    assert news(6.0) == ["db: 3 of 12"], "the last is not lost"
+    assert news(60.0) == [], "the same is no news"
+
+
 def shown(progress: Progress) -> list[tuple[str, str, str]]:
     return [(line.component, line.state, line.note) for line in progress.lines()]
 

@@ -146,6 +146,21 @@ async def test_the_etag_is_the_version(http: httpx.AsyncClient, environment: str
     assert (await scale(http, environment, 4, headers={"If-Match": "*"})).status_code == 202
 
 
+async def test_progress_is_seen_beside_the_running_step_and_is_no_version(
+    world: World, http: httpx.AsyncClient, environment: str
+) -> None:
+    task = await world.begin(environment)
+    path = f"/v1/environments/{environment}"
+    silent = await http.get(path)
+    await world.store.tell(task, "7 of 12, waiting for slow-8")
+    for each in (path, f"{PROJECT}/dev"):
+        told = await http.get(each, headers={"If-None-Match": silent.headers["ETag"]})
+        assert (told.status_code, told.headers["ETag"]) == (200, silent.headers["ETag"]), "a poller must see it"
+        steps = {step["key"]: (step["state"], step["progress"]) for step in told.json()["plan"]["steps"]}
+        assert steps[task.key] == ("running", "7 of 12, waiting for slow-8")
+        assert [key for key, (_, progress) in steps.items() if progress] == [task.key]
+
+
 async def test_deleting_is_the_signal_destroy_and_the_past_stays(
     world: World, http: httpx.AsyncClient, environment: str
 ) -> None:

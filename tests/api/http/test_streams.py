@@ -39,6 +39,29 @@ async def test_events_come_first_as_they_were_and_then_as_they_happen(world: Wor
             assert (await take(stream.aiter_sse(), 1))[0].id == new[0].id, "it goes on where it was cut"
 
 
+async def test_between_events_running_steps_tell_their_progress_to_who_asks(world: World, environment: str) -> None:
+    path = f"/v1/environments/{environment}/events"
+    task = await world.begin(environment)
+    async with world.served() as http:
+        page = (await http.get(path)).json()
+        after = page["next"]
+        async with (
+            aconnect_sse(http, "GET", path, params={"after": after, "progress": "true"}) as asking,
+            aconnect_sse(http, "GET", path, params={"after": after}) as other,
+        ):
+            events, others = asking.aiter_sse(), other.aiter_sse()
+            for text in ("1 of 12", "7 of 12, waiting for slow-8"):
+                await world.store.tell(task, text)
+                (told,) = await take(events, 1)
+                assert (told.event, told.id, told.json()) == ("progress", "", {"progress": {task.key: text}})
+            await protect(http, environment)
+            (event,) = await take(others, 1)
+            assert event.json()["type"] == "operation_accepted", "who has not asked hears of events alone"
+            while (heard := (await take(events, 1))[0]).event == "progress":
+                pass
+            assert heard.id == event.id
+
+
 async def test_what_is_wrong_is_said_before_a_stream_begins(world: World, environment: str) -> None:
     async with world.served() as http:
         for path in ("/v1/environments/env_0/events", f"/v1/environments/{environment}/events?after=x"):

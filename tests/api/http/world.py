@@ -29,7 +29,7 @@ from twin.domain.steps import EndStep, FailedBlocked, Result, StartStep, Step, S
 from twin.domain.targets import Target
 from twin.domain.twin import ENVIRONMENT
 from twin.ports.provider import LogLine
-from twin.ports.store import StoredToken, Tx
+from twin.ports.store import Claimed, StoredToken, Tx
 from twin.service.backups import Backups
 from twin.service.blocks import Blocks
 from twin.service.bundles import pack
@@ -183,6 +183,15 @@ class World:
                 await self.end(environment, step, _success(step))
         sealed = self.vault.seal(environment, "db@1", 1, "url", "postgresql://u:hunter2@db")
         await self.store.transact(lambda tx: tx.put_secret(environment, "db@1", 1, "url", sealed))
+
+    async def begin(self, environment: str) -> Claimed:
+        """Start the first step that is ready; it runs until somebody ends it."""
+        step = (await self._ready_steps(environment))[0]
+        (task,) = await self.store.claim("w1", {step.target: 1}, 1)
+        given = StartStep(key=step.key, epoch=task.epoch, worker="w1", placement=_placement(step))
+        await self.store.transact(lambda tx: tx.transition(ENVIRONMENT.kind, environment, given, Cause(TWIN)))
+        self.changes.notify(environment)
+        return task
 
     async def block(self, environment: str) -> None:
         """Block the first step that is ready."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from msgspec.structs import replace
+
 from twin.domain.decider import AT_ONCE, TaskSpec
 from twin.ports.store import (
     Claimed,
@@ -125,6 +127,33 @@ class QueueConformance:
         await send(store, "c1", Plan((step("db", running=True),)), Plan((step("db"),)))
         (task,) = await store.claim("w2", {"local": 1}, 1)
         assert task.deaths == 0
+
+    async def test_a_running_step_tells_its_progress_as_long_as_its_lease_is_its_own(self, store: SqlStore) -> None:
+        await send(store, "c1", Open("shop", "one"), Plan((step("db"), step("app"))))
+        (db,) = [task for task in await store.claim("w1", {"local": 9}, 9) if task.key == "db"]
+        assert await store.progress("c1") == {}
+        before = await store.entity(KIND, "c1")
+        assert await store.tell(db, "1 of 2")
+        assert await store.tell(db, "2 of 2")
+        assert await store.progress("c1") == {"db": "2 of 2"}, "the latest, and not of a step that says nothing"
+        assert await store.progress("c2") == {}
+        assert await store.entity(KIND, "c1") == before, "no transition, no event"
+        assert not await store.tell(replace(db, epoch=db.epoch - 1), "from a zombie")
+        await send(store, "c1", Plan((step("db", running=True),)))
+        assert await store.progress("c1") == {"db": "2 of 2"}
+        await send(store, "c1", Plan((step("db"),)))
+        assert await store.progress("c1") == {}, "the attempt has ended"
+        assert not await store.tell(db, "too late")
+        (again,) = await store.claim("w1", {"local": 9}, 9)
+        assert again.key == "db"
+        assert await store.tell(again, "anew")
+        assert not await store.tell(db, "still too late")
+        assert await self.release(store, again, died=True)
+        assert await store.progress("c1") == {}, "nobody knows any more how far it is"
+        (again,) = await store.claim("w1", {"local": 9}, 9)
+        await store.tell(again, "nearly")
+        await send(store, "c1", Plan(()))
+        assert (await store.tell(again, "after the end"), await store.progress("c1")) == (False, {})
 
     async def test_silent_workers_are_dead_and_named_with_what_they_hold(
         self, store: SqlStore, database: Database
