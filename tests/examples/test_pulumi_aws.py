@@ -18,8 +18,9 @@ def stack(aws: Aws, make_bare: Callable[..., Bare]) -> Bare:
     return make_bare("aws", "uploads.stack:main", **aws.variables, **aws.credentials)
 
 
-def key_of(outputs: Json) -> tuple[str, str]:
-    return outputs["access_key_id"], outputs["secret_access_key"]
+def key_of(outputs: Json, version: int = 1) -> tuple[str, str]:
+    key = outputs["credentials"][str(version)]
+    return key["access_key_id"], key["secret_access_key"]
 
 
 def test_the_life_of_a_stack(aws: Aws, stack: Bare) -> None:
@@ -27,7 +28,7 @@ def test_the_life_of_a_stack(aws: Aws, stack: Bare) -> None:
     assert aws.all(PREFIX) == {}, "a preview changes nothing"
 
     made = stack.run("up")
-    assert made["secrets"] == ["access_key_id", "secret_access_key"]
+    assert made["secrets"] == ["credentials"]
     first = key_of(made["outputs"])
     mark = {"twin:stack": stack.stack}
     assert aws.buckets(PREFIX) == {f"{PREFIX}uploads": {"versioning": "Suspended", "tags": mark}}
@@ -77,20 +78,22 @@ def drift_is_found_and_mended(aws: Aws, stack: Bare, settings: dict[str, str]) -
 
 def test_two_keys_live_side_by_side_and_one_is_retired(aws: Aws, stack: Bare) -> None:
     old = key_of(stack.run("up", **{"twin:credentials": "[1]"})["outputs"])
-    new = key_of(stack.run("up", **{"twin:credentials": "[1, 2]"})["outputs"])
+    both = stack.run("up", **{"twin:credentials": "[1, 2]"})["outputs"]
+    assert key_of(both) == old
+    new = key_of(both, 2)
     assert new != old
     assert aws.users(PREFIX)[f"{PREFIX}app"]["keys"] == sorted([old[0], new[0]])
     assert aws.accepts(*old)
     assert aws.accepts(*new)
 
     retired = stack.run("up", **{"twin:credentials": "[2]"})
-    assert key_of(retired["outputs"]) == new, "who stays is not touched"
+    assert key_of(retired["outputs"], 2) == new, "who stays is not touched"
     assert not aws.accepts(*old)
     assert aws.accepts(*new)
 
     # As a crash leaves it that comes after IAM has issued the third, and before anybody has heard of it.
     lost = aws.client("iam").create_access_key(UserName=f"{PREFIX}app")["AccessKey"]
-    third = key_of(stack.run("up", **{"twin:credentials": "[2, 3]"})["outputs"])
+    third = key_of(stack.run("up", **{"twin:credentials": "[2, 3]"})["outputs"], 3)
     assert aws.users(PREFIX)[f"{PREFIX}app"]["keys"] == sorted([new[0], third[0]]), "never three"
     assert not aws.accepts(lost["AccessKeyId"], lost["SecretAccessKey"]), "who nobody knows is revoked"
 

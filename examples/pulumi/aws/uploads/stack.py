@@ -40,24 +40,18 @@ def main() -> None:
         ),
     )
 
-    # Old keys first: of two live ones the newer is made beside the older. A key that opens nothing yet is no use.
-    keys: list[AccessKey] = []
+    # One key for each live credential, the older first. A key that opens nothing yet is of no use: after the policy.
+    keys: dict[int, AccessKey] = {}
     for version in sorted(json.loads(pulumi.Config("twin").get("credentials") or "[1]")):
-        keys.append(
-            AccessKey(
-                f"app-{version}",
-                user=user.user,
-                version=version,
-                opts=pulumi.ResourceOptions(depends_on=[policy, *keys]),
-            )
-        )
+        before = pulumi.ResourceOptions(depends_on=[policy, *keys.values()])
+        keys[version] = AccessKey(f"app-{version}", user=user.user, version=version, opts=before)
 
     pulumi.export("bucket", bucket.bucket)
     pulumi.export("queue_url", queue.url)
     pulumi.export("user", user.user)
-    # Of the newest: what the older ones are, the twin knows since they were the newest.
-    pulumi.export("access_key_id", pulumi.Output.secret(keys[-1].access_key_id))
-    pulumi.export("secret_access_key", pulumi.Output.secret(keys[-1].secret_access_key))
+    fields = ("access_key_id", "secret_access_key")
+    credentials = {str(version): {name: getattr(key, name) for name in fields} for version, key in keys.items()}
+    pulumi.export("credentials", pulumi.Output.secret(credentials))
 
 
 def _document(bucket: str, queue: str, *, read_only: bool) -> str:
