@@ -11,7 +11,7 @@ import asyncio
 import fcntl
 import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
@@ -114,27 +114,32 @@ class AccountsFile:
         return accounts
 
     async def change(
-        self, change: Callable[[dict[str, Account]], object], reload: Callable[[], Awaitable[None]]
+        self,
+        change: Callable[[dict[str, Account]], object],
+        reload: Callable[[], Awaitable[None]],
+        grace: Callable[[Mapping[str, Account]], AbstractAsyncContextManager[Mapping[str, Account]]],
     ) -> None:
         """Read, change and replace the file and have the server `reload` it, alone among the workers of this machine.
 
         Without a difference there is no reload, unless an earlier one is outstanding: the lock file is not empty from
-        before the file is replaced until the server has taken it. Raises Blocked as `read` does or if the file cannot
-        be replaced, Transient if others take too long, and what `reload` raises.
+        before the file is replaced until the server has taken it. A reload happens within `grace`, which is given the
+        file as it was and gives what to put into it besides. Raises Blocked as `read` does or if the file cannot be
+        replaced, Transient if others take too long, and what `reload` raises.
         """
         async with self._locked(fcntl.LOCK_EX) as lock:
             before = self.read()
             after = dict(before)
             change(after)
-            if after != before:
+            if after == before and not os.fstat(lock).st_size:
+                return
+            async with grace(before) as besides:
                 try:
                     os.pwrite(lock, b"reload outstanding", 0)
-                    self._replace(after)
+                    self._replace(after | dict(besides))
                 except OSError as error:
                     raise file_failure(error, self._target, str(self._path)) from error
-            if os.fstat(lock).st_size:
                 await reload()
-                os.ftruncate(lock, 0)
+            os.ftruncate(lock, 0)
 
     def steady(self) -> AbstractAsyncContextManager[int]:
         """While nobody reloads: for a moment, a reloading server loses requests to JetStream and throws out whoever is

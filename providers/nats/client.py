@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import hmac
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any
 
@@ -19,6 +19,8 @@ from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
+from providers.nats import grace
+from providers.nats.accounts import Account
 from providers.nats.errors import ACCOUNT_REFUSED, HUNG_UP, REFUSED, SYSTEM_REFUSED, Outcome, translated
 from providers.nats.spec import Config, Credentials, StreamInputs
 from providers.nats.users import admin
@@ -107,6 +109,18 @@ class NatsClient:
                 key=key,
                 mend=f"Correct the configuration (the server's log names the line), then: twin blocks resolve {key}",
             )
+
+    @asynccontextmanager
+    async def around_reload(self, accounts: Mapping[str, Account]) -> AsyncIterator[Mapping[str, Account]]:
+        """Around a reload: gives who is logging in the time for it; see grace.py. Yields what the file needs for that,
+        given the accounts as the server knows them."""
+        password = self.admin_password(grace.ACCOUNT)
+        if not (self._config.reload_grace and grace.is_due(accounts)):
+            yield {} if grace.ACCOUNT in accounts else grace.renewed(accounts, password)
+            return
+        host, port, milliseconds = self._config.host, self._config.port, self._config.reload_grace
+        async with grace.crowded(host, port, accounts, password, milliseconds):
+            yield grace.renewed(accounts, password)
 
     async def check_login(self, user: str, password: str) -> None:
         """Log in once, as an application would."""

@@ -127,7 +127,7 @@ class NatsProvider:
 
     async def reconfigure(self, change: Callable[[dict[str, Account]], object]) -> None:
         """Change the accounts; live when this returns."""
-        await self._accounts.change(change, self._client.reload)
+        await self._accounts.change(change, self._client.reload, self._client.around_reload)
 
     async def _ensure_credentials(self, ref: ComponentRef, step: StepContext) -> None:
         passwords = {version: secrets["password"] for version, secrets in step.live.items()}

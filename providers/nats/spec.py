@@ -31,6 +31,15 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     host: Annotated[str, Meta(min_length=1, description="Host name or address that workers and applications use.")]
     port: Annotated[int, Meta(ge=1, le=65535, description="Client port.")] = 4222
     accounts_file: Annotated[str, Meta(pattern="^/", description="Absolute path of the file of accounts.")]
+    reload_grace: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1000,
+            description="Milliseconds that who is logging in has to do so while the server reloads; costs it as much.",
+            extra_json_schema={"x-unit": "milliseconds"},
+        ),
+    ] = 60
 
 
 class Credentials(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import msgspec
 import nats
 import nats.errors
 import pytest
@@ -29,10 +30,12 @@ INPUTS = {"subjects": ["work.>"], "max_bytes": 1 << 20}
 TIMEOUT = 5
 
 
-def local_target(servers: LocalServers) -> tuple[Target, dict[str, str]]:
-    """The local target and its credentials, its server running."""
+def local_target(servers: LocalServers, **config: Any) -> tuple[Target, dict[str, str]]:
+    """The local target and its credentials, its server running. Without grace at reloads, which is a test's own story
+    and would slow all others down."""
     servers.start("nats")
-    return next((target, secrets) for target, secrets in servers.targets() if target.provider == "nats")
+    target, secrets = next(each for each in servers.targets() if each[0].provider == "nats")
+    return msgspec.structs.replace(target, config=target.config | {"reload_grace": 0} | config), secrets
 
 
 async def nobody_listens(error: Exception) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from asyncio import sleep
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,12 @@ from twin.domain.targets import Target
 from twin.ports.provider import ProviderKind
 
 TARGET = Target(name="nats/local", provider="nats")
+
+
+@asynccontextmanager
+async def no_grace(accounts: Mapping[str, Account]) -> AsyncIterator[Mapping[str, Account]]:
+    """Nobody is logging in."""
+    yield {}
 
 
 def api(code: int, err_code: int | None, text: str = "") -> js.APIError:
@@ -153,7 +161,7 @@ async def test_writers_of_the_accounts_file_lose_nothing_of_each_other(tmp_path:
 
     async def add(n: int, file: AccountsFile) -> None:
         await file.change(
-            lambda accounts: accounts.update({f"tw_{n}": Account((), mark=f"mark {n}")}), lambda: sleep(0)
+            lambda accounts: accounts.update({f"tw_{n}": Account((), mark=f"mark {n}")}), lambda: sleep(0), no_grace
         )
 
     await asyncio.gather(*(add(n, file) for n, file in enumerate(files)))
@@ -175,13 +183,13 @@ async def test_a_reload_happens_for_a_difference_and_until_it_has_succeeded(tmp_
     def add(accounts: dict[str, Account]) -> None:
         accounts["tw_1"] = Account((), mark="mark")
 
-    await file.change(lambda accounts: None, reload)
+    await file.change(lambda accounts: None, reload, no_grace)
     assert reloads == [], "reloads disturb JetStream's API for a moment: none without a reason"
     with pytest.raises(Transient):
-        await file.change(add, dies)
-    await file.change(add, reload)
+        await file.change(add, dies, no_grace)
+    await file.change(add, reload, no_grace)
     assert len(reloads) == 1, "what was written and not taken is taken by the next attempt, though nothing changed"
-    await file.change(add, reload)
+    await file.change(add, reload, no_grace)
     assert len(reloads) == 1
 
 
