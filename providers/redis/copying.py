@@ -4,8 +4,8 @@ Redis has no snapshot to read from: SCAN gives every key that is there all the w
 the time that it has left. What is written meanwhile may or may not be in the copy.
 
 What is not finished has no user, so nobody can enter it. Whoever copies keeps a token of its own in one key per
-component, and each write is a transaction that holds only while the token stands: a worker that was given up can change
-nothing any more, neither what its successor copies nor, later, what the app writes.
+component, and each write first looks whether it still stands there: a worker that was given up can change nothing any
+more, neither what its successor copies nor, later, what the app writes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from providers.redis.client import OWNED, Command, Server, Session
+from providers.redis.client import Command, Server, Session
+from providers.redis.errors import code_of
 from providers.redis.names import component_of
 from twin.domain.errors import Terminal, Transient
 from twin.ports.provider import Seeded
@@ -28,6 +29,22 @@ COPYING = "twin:copying:"
 KEYS_AT_ONCE = 100
 BYTES_AT_ONCE = 1024 * 1024
 """What is read, and written, between two turns of the server's other clients; a larger key goes alone."""
+
+
+GUARDED = """
+redis.call('SELECT', 0)
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+  return redis.error_reply('GIVENUP another attempt has begun, or it was removed')
+end
+redis.call('SELECT', ARGV[2])
+local answer = redis.pcall(unpack(ARGV, 3))
+if type(answer) == 'table' and answer.err then
+  return redis.error_reply((string.gsub(answer.err, '^@user_script: %d+: %-', '')))
+end
+return answer
+"""
+"""A command in a database, if the token in database 0 is as it was. A script and no transaction: see
+`Session.transact`."""
 
 
 class Progress(Struct, frozen=True, omit_defaults=True):
@@ -66,6 +83,7 @@ class Copy:
         self._mark = mark
         self._heartbeat = heartbeat
         self._token = secrets.token_hex(16)
+        self._ours = msgspec.json.encode(Progress(self._token))
         self._keys = self._bytes = 0
 
     async def run(self) -> Seeded:
@@ -101,11 +119,9 @@ class Copy:
                 return []
             if any(component_of(user) == self._component for user in await to.users()):
                 raise Terminal(f"{self._component} is in use already, so nothing is copied over it")
-            return [
-                ("HSET", OWNED, self._component, self._mark),
-                ("SET", COPYING + self._component, msgspec.json.encode(Progress(self._token))),
-            ]
+            return [("SET", COPYING + self._component, self._ours)]
 
+        await to.ensure_marked(self._component, self._mark)
         await to.transact(COPYING + self._component, claim)
         return done
 
@@ -126,39 +142,42 @@ class Copy:
         commands: list[Command] = [("RESTORE", own + each.key[cut:], each.left, each.payload) for each in entries]
         with self._to.translated():  # else it would pass for the source's failure
             replies = await self._write(to, database, commands, size=sum(len(each.payload) for each in entries))
-        for entry, reply in zip(entries, replies, strict=True):
-            if not isinstance(reply, Exception):
+        for entry, written in zip(entries, replies, strict=True):
+            if written:
                 self._keys += 1
                 self._bytes += len(entry.payload)
 
-    async def _write(self, to: Session, database: int, commands: list[Command], size: int = 0) -> list[Any]:
-        """Run these in that database, all at once and only while nobody else has claimed the copy."""
-
-        async def still_ours() -> list[Command]:
-            await self._check(to)
-            return [("SELECT", database), *commands, ("SELECT", 0)] if commands else []
-
-        replies = await to.transact(COPYING + self._component, still_ours, passing="BUSYKEY", size=size)
-        return replies[1:-1] if replies else []
+    async def _write(self, to: Session, database: int, commands: list[Command], size: int = 0) -> list[bool]:
+        """Run these in that database, each only while nobody else has claimed the copy; gives which were done: not
+        RESTORE of a key that is there."""
+        head: Command = ("EVAL", GUARDED, 1, COPYING + self._component, self._ours, database)
+        written = []
+        for reply in await to.pipelined([(*head, *each) for each in commands], size=size):
+            code = code_of(reply) if isinstance(reply, Exception) else None
+            if code == "GIVENUP":
+                raise self._given_up()
+            if isinstance(reply, Exception) and code != "BUSYKEY":
+                raise reply
+            written.append(code is None)
+        return written
 
     async def _finish(self, to: Session, point: str) -> Seeded:
         done = Seeded(rows=self._keys, bytes=self._bytes, point=point)
 
         async def finish() -> list[Command]:
-            await self._check(to)
+            if await to.command("GET", COPYING + self._component) != self._ours:
+                raise self._given_up()
             return [("SET", COPYING + self._component, msgspec.json.encode(Progress(self._token, done)))]
 
         await to.transact(COPYING + self._component, finish)
         return done
 
-    async def _check(self, to: Session) -> None:
-        progress = await self._progress(to)
-        if progress is None or progress.token != self._token:
-            raise Transient(f"another attempt to copy {self._component} has begun, or it was removed")
-
     async def _progress(self, to: Session) -> Progress | None:
         found = await to.command("GET", COPYING + self._component)
         return msgspec.json.decode(found, type=Progress) if found else None
+
+    def _given_up(self) -> Transient:
+        return Transient(f"another attempt to copy {self._component} has begun, or it was removed")
 
 
 def _portions(keys: Sequence[bytes], sizes: Sequence[Any]) -> list[tuple[list[bytes], int]]:

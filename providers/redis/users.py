@@ -12,7 +12,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from providers.redis.client import OWNED, Command, Session, UserState
+from providers.redis.client import Command, Session, UserState
 from providers.redis.names import app_user, component_of, digest, version_of
 from providers.redis.rules import Role, rules
 from providers.redis.spec import KeyspaceInputs
@@ -143,7 +143,6 @@ class Users:
             if before.retired if before else not new:
                 return []
             return [
-                ("HSET", OWNED, self._component, self._mark),
                 note(wanted, before.rules if before else ""),
                 ("ACL", "SETUSER", user, *granted),
             ]
@@ -154,6 +153,7 @@ class Users:
                 return []
             return [note(noted, state.rules)]
 
+        await self._session.ensure_marked(self._component, self._mark)
         if await self._session.transact(self._notes, make) is None:
             return False
         await self._session.transact(self._notes, compare)

@@ -15,6 +15,7 @@ from providers.redis.copying import COPYING, KEYS_AT_ONCE
 from providers.redis.provider import RedisProvider
 from providers.redis.spec import KEYSPACE
 from tests.providers.redis_world import Opened, administrator, app, local_redis, step
+from tests.waiting import soon
 from twin.domain.errors import Blocked, Terminal, Transient
 from twin.domain.identity import ComponentRef
 from twin.ports.provider import Seeded, Source
@@ -151,6 +152,27 @@ async def test_done_is_not_copied_again_and_the_source_goes_its_own_way(
         assert await client.get(f"{ref.name}:text") == "of the clone"
 
 
+async def test_a_copy_and_all_that_tells_of_it_survive_a_restart(
+    local_servers: LocalServers, provider: RedisProvider, opened: Opened, origin: ComponentRef, ref: ComponentRef
+) -> None:
+    async with administrator(opened) as admin:
+        await fill(admin, origin)
+        seeded = await provider.seed(ref, step(), source_of(provider, origin))
+    waiting = make_ref("cache", type=KEYSPACE.name)
+    await provider.seed(waiting, step(), source_of(provider, origin))
+    await provider.apply(ref, step())
+    await asyncio.to_thread(local_servers.stop, "redis")
+    await asyncio.to_thread(local_servers.start, "redis")
+    observed = await provider.observe(ref, {})
+    assert observed is not None
+    assert observed.drift == {}
+    async with administrator(opened) as admin:
+        assert await content(admin, ref) == await content(admin, waiting) == await content(admin, origin)
+    assert await provider.seed(ref, step(), source_of(provider, origin)) == seeded
+    assert {each.kind async for each in provider.owned(waiting.environment)} == {"redis.mark", "redis.keys"}
+    await provider.remove(waiting, step())
+
+
 async def test_an_interrupted_copy_is_made_anew(
     provider: RedisProvider, admin: Any, origin: ComponentRef, ref: ComponentRef
 ) -> None:
@@ -253,12 +275,22 @@ async def test_the_source_serves_on_and_every_key_is_copied_whole(
         for name in names:
             pipeline.hset(name, mapping={"a": 0, "b": 0})
         await pipeline.execute()
+    applied = await provider.apply(origin, step())
     written, copied = 0, asyncio.Event()
+
+    async def heartbeat(progress: str) -> None:
+        """Between two portions of the copy, some writes."""
+        until = written + 5
+
+        async def enough() -> bool:
+            return written >= until
+
+        await soon(enough)
 
     async def write() -> None:
         """Change both fields of a key at once, again and again, and add and delete others."""
         nonlocal written
-        async with app(await provider.apply(origin, step())) as client:
+        async with app(applied) as client:
             while not copied.is_set():
                 written += 1
                 name = names[written % len(names)]
@@ -268,11 +300,10 @@ async def test_the_source_serves_on_and_every_key_is_copied_whole(
 
     writer = asyncio.create_task(write())
     try:
-        await provider.seed(ref, step(), source_of(provider, origin))
+        await provider.seed(ref, make_step(heartbeat=heartbeat), source_of(provider, origin))
     finally:
         copied.set()
         await writer
-    assert written > 10, "the source served"
     for name in names:
         fields = await admin.hgetall(name.replace(origin.name, ref.name))
         assert fields[b"a"] == fields[b"b"], "each key as it was at one moment"
