@@ -33,6 +33,7 @@ from twin.engine.embedded.names import new_name
 from twin.engine.embedded.worker import Worker
 from twin.engine.execute import Executor
 from twin.engine.opened import OpenedTargets
+from twin.engine.previewing import Previewing
 from twin.ports.provider import ProviderKind
 from twin.service.backups import Backups
 from twin.service.blocks import Blocks
@@ -129,7 +130,7 @@ def _bind(
             raise Unavailable("the worker does not run: the service has just begun, or it ends", mend="Try again.")
 
     services = Services(
-        twins=Twins(store, types, changes, clock, worker),
+        twins=Twins(store, types, changes, clock, worker, Previewing(store, types, opened, vault, clock)),
         history=History(store, changes),
         blueprints=Blueprints(store, types, clock, max_bytes=settings.max_bundle_bytes),
         targets=Targets(store, vault, kinds),

@@ -97,13 +97,23 @@ class Connection:
         """`get`, decoded."""
         return self.decode(self.get(path, params), type)
 
-    def send(self, path: str, body: Any = None, params: Params | None = None, *, method: str = "POST") -> Answer:
-        """A request that changes something: under a fresh Idempotency-Key, so that repeating it does it once."""
+    def send(
+        self,
+        path: str,
+        body: Any = None,
+        params: Params | None = None,
+        *,
+        method: str = "POST",
+        patience: float | None = None,
+    ) -> Answer:
+        """A request that changes something: under a fresh Idempotency-Key, so that repeating it does it once. Its
+        answer may take `patience` seconds."""
         content, kind = (body, "application/gzip") if isinstance(body, bytes) else (_json(body), "application/json")
         headers = {"Idempotency-Key": str(uuid.uuid4())}
         if content is not None:
             headers["Content-Type"] = kind
-        return self._perform(method, path, params=_given(params), headers=headers, content=content)
+        timeout = _TIMEOUT if patience is None else httpx.Timeout(patience, connect=5.0)
+        return self._perform(method, path, params=_given(params), headers=headers, content=content, timeout=timeout)
 
     def pages(self, path: str, params: Params | None = None) -> Iterator[bytes]:
         """Each item of a paged list, as JSON."""

@@ -8,7 +8,7 @@ import typer
 
 from api.cli.exits import WrongUsage
 from api.cli.plans import show_plan
-from api.cli.session import Env, Output, Session
+from api.cli.session import Env, Output, Preview, Session
 from api.cli.signals import PANEL
 from twin.domain.near import suggestion
 
@@ -26,15 +26,18 @@ def plan(
     signal: Annotated[
         list[str] | None, typer.Argument(metavar="SIGNAL", help="As its command: scale app replicas=3.")
     ] = None,
+    preview: Preview = True,
     output: Output = None,
 ) -> None:
     """What a signal would do, without doing it.
 
-    Without a signal: what is left to do.
+    Without a signal: what is left to do. Where a provider can tell, also what each step would change, resource by
+    resource; options stand before ENV.
 
     Example: twin plan shop/dev scale app replicas=3
     """
     session = Session.of(context, output)
+    session.preview = preview
     if signal:
         _run_dry(session, context, environment, signal)
         return

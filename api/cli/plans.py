@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+
 from rich.text import Text
 
 from api.cli.output import Screen, clock, status
 from api.cli.progress import component_of
-from twin.service.views import PlanView, StepView
+from twin.service.views import PlanView, PreviewView, StepView
+
+_SIGNS = {"create": ("+", "green"), "update": ("~", "yellow"), "replace": ("±", "magenta"), "delete": ("-", "red")}
 
 
 def show_plan(screen: Screen, plan: PlanView, *, err: bool = False, indent: int = 0, digest: bool = True) -> None:
@@ -17,8 +22,32 @@ def show_plan(screen: Screen, plan: PlanView, *, err: bool = False, indent: int 
         return
     rows = [(f"{step.verb} {step.component}", _place(step), _when(step), step.why) for step in _in_order(plan.steps)]
     screen.table(("STEP", "TARGET", "WHEN", "WHY"), rows, indent=indent, err=err)
+    for step in _in_order(plan.steps):
+        if step.preview is not None:
+            for line in _preview_lines(step, step.preview):
+                say(line)
     if digest:
         say(f"\nDigest {plan.digest}", "dim")
+
+
+def _preview_lines(step: StepView, preview: PreviewView) -> Iterator[Text]:
+    """What a step would change: a tree of resources and their properties."""
+    title = f"\n{step.verb} {step.component}"
+    if (error := preview.error) is not None:
+        yield Text.assemble((title, "bold"), " ", (f"cannot be previewed ({error.kind}): {error.message}", "yellow"))
+        if error.field:
+            yield Text(f"  Field: {error.field}")
+        if error.mend:
+            yield Text(f"  Mend:  {error.mend}")
+        return
+    counts: Counter[str] = Counter(change.kind for change in preview.changes)
+    told = ", ".join(f"{counts[kind]} to {kind}" for kind in _SIGNS if counts[kind])
+    yield Text.assemble((title, "bold"), f": {told or 'changes no resource'}")
+    for change in preview.changes:
+        sign, style = _SIGNS[change.kind]
+        yield Text(f"  {sign} {change.resource}", style=style)
+        for name, text in change.fields.items():
+            yield Text(f"      {name}: {text}")
 
 
 def _in_order(steps: tuple[StepView, ...]) -> list[StepView]:

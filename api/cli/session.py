@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,9 +19,16 @@ from twin.settings import Settings
 if TYPE_CHECKING:
     from api.cli.connection import Connection
 
+PREVIEWING = 120.0
+"""Seconds in which a dry run is answered: providers have 90 for what they preview."""
+
 Output = Annotated[Format | None, typer.Option("--output", "-o", help="json is for scripts.")]
 Env = Annotated[str, typer.Argument(metavar="ENV", help="PROJECT/NAME, NAME (project default) or an id.")]
 Detach = Annotated[bool, typer.Option("--detach", help="Return as soon as the signal is accepted.")]
+Preview = Annotated[
+    bool,
+    typer.Option("--preview/--no-preview", help="Ask providers what each step would change, where they can tell."),
+]
 ExpectPlan = Annotated[
     str | None, typer.Option("--expect-plan", metavar="DIGEST", help="Refuse if the plan would be another.")
 ]
@@ -32,6 +40,7 @@ class Session:
     def __init__(self, output: Format = Format.TABLE) -> None:
         self.screen = Screen(output)
         self.dry_run = False
+        self.preview = True
 
     @classmethod
     def of(cls, context: typer.Context, output: Format | None = None) -> Session:
@@ -67,6 +76,12 @@ class Session:
         from api.cli.connection import Connection  # httpx costs a tenth of a second, which --help need not pay
 
         return Connection(self.settings.url, self.token, tell=lambda text: self.screen.note(text, "yellow"))
+
+    def ask(self, path: str, body: Any) -> bytes:
+        """What the body would do, without doing it: a PlanView. Providers that preview are given their time."""
+        wanted = {"dry_run": "true", "preview": "true" if self.preview else None}
+        with self.screen.err.status("What would it change?") if self.screen.live else nullcontext():
+            return self.api.send(path, body, wanted, patience=PREVIEWING).body
 
     def close(self) -> None:
         """Leave the service, if it was asked at all."""

@@ -30,7 +30,7 @@ def send(
     view = session.environment(environment)
     path = f"/v1/environments/{view.id}/signals"
     if session.dry_run:
-        answer = session.api.send(path, body, {"dry_run": "true"}).body
+        answer = session.ask(path, body)
         if session.screen.json:
             session.screen.data(answer)
         else:

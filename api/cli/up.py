@@ -12,7 +12,7 @@ from api.cli.arguments import DEFAULT_PROJECT, Named, pairs, values
 from api.cli.exits import Exit, WrongUsage
 from api.cli.output import clock
 from api.cli.plans import show_plan
-from api.cli.session import Detach, Output, Session
+from api.cli.session import Detach, Output, Preview, Session
 from api.cli.signals import Inputs, Labels
 from twin.domain.errors import Conflict, NotFound, Problem
 from twin.service.views import Accepted, BlueprintView, EnvironmentView, OperationView, PlanView
@@ -80,6 +80,7 @@ def up(
         str | None, typer.Option(help="How long it lives, for example 24h; the tier's if not given.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan (of a published blueprint).")] = False,
+    preview: Preview = True,
     detach: Detach = False,
     output: Output = None,
 ) -> None:
@@ -90,7 +91,7 @@ def up(
     Example: twin up examples/guestbook --name shop --input replicas=2
     """
     session = Session.of(context, output)
-    session.dry_run = dry_run
+    session.dry_run, session.preview = dry_run, preview
     wanted: dict[str, Any] = {"inputs": values(inputs or (), "--input"), "labels": pairs(labels or (), "--label")}
     blueprint = _blueprint(session, source)
     named = Named(project, name)
@@ -104,7 +105,7 @@ def up(
     else:
         body = {"name": name, "tier": tier or "dev", "blueprint": blueprint, "ttl": ttl, **wanted}
         path = f"/v1/projects/{project}/environments"
-        answer = session.api.send(path, body, {"dry_run": "true"} if dry_run else None).body
+        answer = session.ask(path, body) if dry_run else session.api.send(path, body).body
         if dry_run:
             if session.screen.json:
                 session.screen.data(answer)

@@ -22,7 +22,9 @@ from api.http.parameters import (
     Labels,
     Limit,
     NamePath,
+    Preview,
     ProjectPath,
+    check_preview,
     etag,
     labels_of,
     matches,
@@ -89,6 +91,7 @@ class ProjectController(Controller):
         services: NamedDependency[Services],
         keyed: NamedDependency[Asked],
         dry_run: DryRun = False,
+        preview: Preview = False,
     ) -> Response[Accepted] | Response[PlanView]:
         """Ask for an environment. Needs developer.
 
@@ -104,8 +107,10 @@ class ProjectController(Controller):
             labels=wanted.labels,
             ttl=wanted.ttl,
         )
+        check_preview(preview=preview, dry_run=dry_run)
         if dry_run:
-            return Response(await services.twins.dry_run_create(create, keyed), status_code=200)
+            plan = await services.twins.dry_run_create(create, keyed, preview=preview)
+            return Response(plan, status_code=200)
         return accepted(await services.twins.create(create, keyed))
 
     @get("/", opt=_LIST)

@@ -7,7 +7,7 @@ from typing import Any
 
 from twin.domain.component_type import ComponentType
 from twin.domain.identity import Actor
-from twin.ports.provider import LogLine
+from twin.ports.provider import UNKNOWN, Change, LogLine
 from twin.ports.store import Verification
 from twin.service.views import (
     Accepted,
@@ -22,6 +22,7 @@ from twin.service.views import (
     Explanation,
     OperationView,
     PlanView,
+    PreviewView,
     StepView,
     TargetView,
     TokenView,
@@ -87,6 +88,25 @@ PLAN = PlanView(
         ),
     ),
     operation=None,
+)
+PREVIEWED = PlanView(
+    digest=_DIGEST,
+    steps=(
+        StepView(
+            key=f"files@1:apply:{_DIGEST}",
+            component="files",
+            verb="apply",
+            target="pulumi/local",
+            why="another blueprint",
+            state="ready",
+            preview=PreviewView(
+                changes=(
+                    Change(resource="aws:s3:Bucket files", kind="update", fields={"tags": "{} → {team: payments}"}),
+                    Change(resource="aws:iam:AccessKey key", kind="create", fields={"user": UNKNOWN}),
+                )
+            ),
+        ),
+    ),
 )
 OPERATION = OperationView(
     id=_OPERATION,

@@ -25,6 +25,13 @@ from twin.service.principals import Request as Asked
 Limit = Annotated[int, QueryParameter(ge=1, le=1000, description="The most items that the page holds")]
 After = Annotated[str | None, QueryParameter(description="The `next` of the page before")]
 DryRun = Annotated[bool, QueryParameter(description="Answer with the plan and change nothing")]
+Preview = Annotated[
+    bool,
+    QueryParameter(
+        description="With dry_run: ask the providers, too, what each apply would change, resource by resource, where "
+        "they can tell. Takes as long as they take, at most 90 seconds"
+    ),
+]
 AsOf = Annotated[
     str | None,
     QueryParameter(format=OpenAPIFormat.DATE_TIME, description="The environment as it was then (RFC 3339)"),
@@ -84,6 +91,12 @@ def labels_of(pairs: list[str] | None) -> dict[str, str] | None:
             raise Invalid(f"label is {pair!r}", field="label", mend="Write it like label=team=payments.")
         labels[key] = value
     return labels or None
+
+
+def check_preview(*, preview: bool, dry_run: bool) -> None:
+    """Raise `Invalid` for a preview of what is to be done at once."""
+    if preview and not dry_run:
+        raise Invalid("preview is for dry runs", field="preview", mend="Send dry_run=true with it, or leave it out.")
 
 
 def etag(version: int) -> str:

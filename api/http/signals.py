@@ -10,7 +10,7 @@ from litestar.di import NamedDependency
 from api.http import examples
 from api.http.bodies import read_object
 from api.http.description import Body, described, json_answer
-from api.http.parameters import DryRun, EnvironmentIdPath
+from api.http.parameters import DryRun, EnvironmentIdPath, Preview, check_preview
 from api.services import Services
 from twin.domain.signals import BY_NAME, parse
 from twin.domain.signals.create import Create
@@ -23,7 +23,7 @@ ACCEPTED = json_answer(
     examples.ACCEPTED,
     {"Location": "The operation, for example /v1/operations/op_01JZX4T2M8Q3V5W7Y9A1B3C5D7"},
 )
-PLANNED = json_answer("With dry_run: the plan that it would lead to", PlanView, examples.PLAN)
+PLANNED = json_answer("With dry_run: the plan that it would lead to", PlanView, examples.PREVIEWED)
 SIGNAL_PROBLEMS = (404, 409, 412)
 
 SentSignal: Any = Union[tuple(struct for struct in BY_NAME.values() if struct is not Create)]  # noqa: UP007
@@ -51,9 +51,12 @@ async def send_signal(
     keyed: NamedDependency[Asked],
     expected_version: NamedDependency[int | None],
     dry_run: DryRun = False,
+    preview: Preview = False,
 ) -> Response[Accepted] | Response[PlanView]:
     """Send a signal; it is accepted at any time, also in the middle of work."""
     signal = parse(await read_object(request))
+    check_preview(preview=preview, dry_run=dry_run)
     if dry_run:
-        return Response(await services.twins.dry_run(environment_id, signal, keyed), status_code=200)
+        plan = await services.twins.dry_run(environment_id, signal, keyed, preview=preview)
+        return Response(plan, status_code=200)
     return accepted(await services.twins.send(environment_id, signal, keyed, if_match=expected_version))

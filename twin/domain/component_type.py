@@ -28,7 +28,8 @@ class ComponentType(Struct, frozen=True, kw_only=True):
     twin makes itself and passes in before the call. `stateful`: removal loses data. `suspends`: the provider can
     suspend it. `bundled`: its inputs refer to files of the blueprint's bundle. `rotates`: it can have two credentials
     side by side (`rotates_input`: only if the input of that name is true). `copies`: the modes in which a clone can
-    take over its data; in another it begins empty. `grants`: people can have access of their own to it. `deadline`
+    take over its data; in another it begins empty. `grants`: people can have access of their own to it. `previews`:
+    the provider can tell what an apply would change, resource by resource. `deadline`
     bounds one attempt (`deadline_input`: the input of that name does, if it is given) and `settle` is how long an
     effect may still appear after it, both in seconds.
     """
@@ -46,6 +47,7 @@ class ComponentType(Struct, frozen=True, kw_only=True):
     rotates_input: str | None = None
     copies: frozenset[str] = frozenset()
     grants: bool = False
+    previews: bool = False
     deadline: float = 120.0
     deadline_input: str | None = None
     settle: float = 5.0

@@ -13,11 +13,13 @@ from twin.domain.identity import ComponentRef, Placement
 from twin.domain.references import Reference, resolve
 from twin.domain.steps import Running, StepKey
 from twin.engine.secrets import Opened
+from twin.ports.provider import UNKNOWN
 from twin.ports.store import Claimed
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
-    """An attempt whose intent is committed. `unknown`: the attempt before it died, so what it did is not known."""
+    """An attempt whose intent is committed. `unknown`: the attempt before it died, so what it did is not known.
+    `unsettled`: of one that is only imagined, for a preview, the components whose values may not be there yet."""
 
     task: Claimed
     key: StepKey
@@ -28,6 +30,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
     configured: Placement
     secrets: Opened
     bundle: str | None
+    unsettled: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
         """Without secrets: this may end up in a traceback or log."""
@@ -52,7 +55,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
 
     def known_secrets(self) -> tuple[str, ...]:
         """Every secret that a message of this attempt could leak."""
-        return tuple(sorted({value for value in self.secrets.values() if len(value) >= 6}, key=len, reverse=True))
+        known = {value for value in self.secrets.values() if len(value) >= 6 and value != UNKNOWN}
+        return tuple(sorted(known, key=len, reverse=True))
 
     def inputs(self) -> dict[str, Any]:
         """The inputs that the verb works with, references resolved. Raises `Terminal` for one that has no value;
@@ -66,6 +70,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
 
     def _value(self, reference: Reference) -> Any:
         found = self._look(reference)
+        if found is None and reference.component in self.unsettled:
+            return UNKNOWN
         if found is None:
             raise Terminal(
                 f"{reference} has no value: {reference.component} gives no {reference.kind} of that name",

@@ -35,7 +35,7 @@ from twin.ports.targets import OpenTargets
 
 log: FilteringBoundLogger = structlog.get_logger(__name__)
 
-_NEED_SECRETS = frozenset({"apply", "issue", "retire", "grant"})
+NEED_SECRETS = frozenset({"apply", "issue", "retire", "grant"})
 """The verbs that cannot do without the component's secrets."""
 
 
@@ -58,30 +58,17 @@ async def call(
     reached = False
     try:
         async with asyncio.timeout(seconds):
-            if attempt.secrets.unreadable is not None and attempt.key.verb in _NEED_SECRETS:
+            if attempt.secrets.unreadable is not None and attempt.key.verb in NEED_SECRETS:
                 raise attempt.secrets.unreadable
             provider = await targets.provider(attempt.running.target)
-            here = await _arrive(attempt, provider)
+            here = await arrive(attempt, provider)
             reached = True
             return await _verb(attempt, provider, here, targets, library, mask)
-    except TimeoutError:
-        return FailedTransient(message=f"no result within {seconds:.0f} s", reached=reached), {}
-    except StepFailure as failure:
-        return replace(_failed(mask, failure), reached=reached), {}
-    except Unreadable as failure:
-        mend = failure.mend or "Give the vault its key again."
-        blocked = FailedBlocked(message=failure.message, block="vault/unreadable", owner="platform", mend=mend)
-        return replace(blocked, reached=reached), {}
-    except Unavailable as failure:  # our own database: the provider was not at fault
-        return FailedTransient(message=mask(failure.message), reached=reached), {}
     except Exception as error:
-        trace = mask(traceback.format_exc())
-        log.error("provider raised what no provider should", step=str(attempt.key), traceback=trace)
-        told = mask(f"{type(error).__name__}: {error}")
-        return FailedTerminal(message=f"program error in the provider: {told}", mend="Report it with the log."), {}
+        return failed(error, attempt, mask, seconds, reached=reached), {}
 
 
-async def _arrive(attempt: Attempt, provider: Provider) -> Placement:
+async def arrive(attempt: Attempt, provider: Provider) -> Placement:
     """Where we are, if that is where the component was put."""
     found = await provider.identify()
     here = Placement(attempt.running.target, attempt.configured.endpoint, found.identity)
@@ -103,30 +90,30 @@ async def _verb(
             drift = {} if seen is None else {name: mask(text) for name, text in seen.drift.items()}
             return Looked(present=seen is not None, drift=drift), {}
         case "remove":
-            await provider.remove(ref, _context(attempt, library))
+            await provider.remove(ref, context(attempt, library))
             return Succeeded(placement=here), {}
         case "suspend":
             if isinstance(provider, Suspends):
-                await provider.suspend(ref, _context(attempt, library))
+                await provider.suspend(ref, context(attempt, library))
             return Succeeded(placement=here), {}
         case "seed":
             source = await source_of(attempt, targets, library.environment, library.bundle)
-            seeded = await copier(provider, ref.type).seed(ref, _context(attempt, library), source)
+            seeded = await copier(provider, ref.type).seed(ref, context(attempt, library), source)
             return Succeeded(placement=here, copied=Copied(seeded.rows, seeded.bytes, mask(seeded.point))), {}
         case "issue":
-            issued = await _rotating(provider, ref).issue(ref, _context(attempt, library))
+            issued = await _rotating(provider, ref).issue(ref, context(attempt, library))
             return _applied(here, issued), {**attempt.secrets.own, **issued.secrets}
         case "retire":
             old = attempt.secrets.retired
-            await _rotating(provider, ref).retire(ref, _context(attempt, library), int(attempt.key.digest), old)
+            await _rotating(provider, ref).retire(ref, context(attempt, library), int(attempt.key.digest), old)
             return Succeeded(placement=here), {}
         case "grant":
             return Succeeded(placement=here), await _grant(attempt, provider, library)
         case "apply":
-            context = _context(attempt, library)
+            given = context(attempt, library)
             # The attempt before this one died: what stands there already is found, and adopted by the same name.
-            adopted = attempt.unknown and await provider.observe(ref, context.inputs) is not None
-            applied = await provider.apply(ref, context)
+            adopted = attempt.unknown and await provider.observe(ref, given.inputs) is not None
+            applied = await provider.apply(ref, given)
             return replace(_applied(here, applied), adopted=adopted), {**attempt.secrets.own, **applied.secrets}
 
 
@@ -145,7 +132,7 @@ async def _grant(attempt: Attempt, provider: Provider, library: Library) -> dict
     if not isinstance(provider, GrantsAccess):
         raise Terminal(f"program error in the provider: {attempt.ref.type} promises to grant access and cannot")
     people = attempt.secrets.members
-    given = await provider.grant(attempt.ref, _context(attempt, library), people)
+    given = await provider.grant(attempt.ref, context(attempt, library), people)
     return {
         f"{person.name}/{name}": value
         for person in people
@@ -153,7 +140,8 @@ async def _grant(attempt: Attempt, provider: Provider, library: Library) -> dict
     }
 
 
-def _context(attempt: Attempt, library: Library) -> StepContext:
+def context(attempt: Attempt, library: Library) -> StepContext:
+    """What the provider is given."""
     bundle = attempt.bundle
     bound = log.bind(step=str(attempt.key), environment=attempt.env.id, attempt=attempt.running.attempt)
 
@@ -177,6 +165,28 @@ def _context(attempt: Attempt, library: Library) -> StepContext:
         bundle=bundle,
         read_bundle=read if bundle is not None else None,
     )
+
+
+def failed(
+    error: Exception, attempt: Attempt, mask: Mask, seconds: float, *, reached: bool = False
+) -> FailedTransient | FailedBlocked | FailedTerminal:
+    """What an error of a call means. `seconds` is the time that it had, `reached` whether it came as far as the server.
+    What no provider should raise goes into the log."""
+    match error:
+        case TimeoutError():
+            return FailedTransient(message=f"no result within {seconds:.0f} s", reached=reached)
+        case StepFailure():
+            return replace(_failed(mask, error), reached=reached)
+        case Unreadable(message=message):
+            mend = error.mend or "Give the vault its key again."
+            blocked = FailedBlocked(message=message, block="vault/unreadable", owner="platform", mend=mend)
+            return replace(blocked, reached=reached)
+        case Unavailable(message=message):  # our own database: the provider was not at fault
+            return FailedTransient(message=mask(message), reached=reached)
+    trace = mask("".join(traceback.format_exception(error)))
+    log.error("provider raised what no provider should", step=str(attempt.key), traceback=trace)
+    told = mask(f"{type(error).__name__}: {error}")
+    return FailedTerminal(message=f"program error in the provider: {told}", mend="Report it with the log.")
 
 
 def _failed(mask: Mask, failure: StepFailure) -> FailedTransient | FailedBlocked | FailedTerminal:

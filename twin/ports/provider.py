@@ -119,6 +119,10 @@ class Seeded(Struct, frozen=True, kw_only=True):
     point: str = ""
 
 
+UNKNOWN = "(known after apply)"
+"""In a preview, what stands in a step's inputs and secrets for a value that is not there yet."""
+
+
 class Change(Struct, frozen=True, kw_only=True):
     """What an apply would do to one resource; `fields` says per property what would change, secrets hidden."""
 
@@ -213,7 +217,8 @@ class PreviewsChanges(Protocol):
     """Can tell what an apply would do, resource by resource."""
 
     async def preview(self, ref: ComponentRef, step: StepContext) -> tuple[Change, ...]:
-        """What `apply` with this step would change in the world; changes nothing itself."""
+        """What `apply` with this step would change in the world; changes nothing itself. Nothing to change: empty. The
+        environment may be one that nobody has asked for yet. What is not known yet is UNKNOWN."""
         ...
 
 

@@ -12,7 +12,8 @@ from twin.domain.environment import Component, Environment, Instance
 from twin.domain.operations import Operation, OperationEnded
 from twin.domain.planner import plan, target_digest
 from twin.domain.status import status
-from twin.domain.steps import Failure, Plan, Step, StepKey
+from twin.domain.steps import FailedBlocked, FailedTerminal, FailedTransient, Failure, Plan, Step, StepKey
+from twin.ports.previews import Preview
 from twin.ports.store import EntityRow, OperationRow
 from twin.service.views import (
     ComponentView,
@@ -21,6 +22,8 @@ from twin.service.views import (
     EnvironmentView,
     OperationView,
     PlanView,
+    PreviewError,
+    PreviewView,
     StepView,
 )
 
@@ -85,6 +88,27 @@ def environment_summary(row: EntityRow, now: datetime) -> EnvironmentSummary:
 def plan_view(env: Environment, left: Plan, progress: Mapping[str, str] | None = None) -> PlanView:
     """A plan with what each step waits for."""
     return PlanView(digest=left.digest, steps=tuple(_step(env, step, progress or {}) for step in left.steps))
+
+
+def with_previews(view: PlanView, previews: Mapping[str, Preview]) -> PlanView:
+    """The plan with what its applies would change."""
+    steps = (
+        msgspec.structs.replace(step, preview=_preview(previews[step.key])) if step.key in previews else step
+        for step in view.steps
+    )
+    return msgspec.structs.replace(view, steps=tuple(steps))
+
+
+def _preview(preview: Preview) -> PreviewView:
+    match preview.failure:
+        case None:
+            return PreviewView(changes=preview.changes)
+        case FailedTransient(message=message):
+            return PreviewView(error=PreviewError(kind="transient", message=message))
+        case FailedBlocked(message=message, mend=mend):
+            return PreviewView(error=PreviewError(kind="blocked", message=message, mend=mend))
+        case FailedTerminal(message=message, field=field, mend=mend):
+            return PreviewView(error=PreviewError(kind="terminal", message=message, field=field, mend=mend))
 
 
 def _step(env: Environment, step: Step, progress: Mapping[str, str]) -> StepView:

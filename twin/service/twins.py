@@ -26,12 +26,19 @@ from twin.domain.steps import Plan
 from twin.domain.twin import ENVIRONMENT
 from twin.ports.changes import Changes
 from twin.ports.clock import Clock
+from twin.ports.previews import Previews
 from twin.ports.starter import Starter
 from twin.ports.store import EntityRow, OperationRow, Store, Tx
 from twin.service.accepting import KIND, body_of, check_name, check_version, known_reply, no_operation, remember, told
 from twin.service.offers import library
 from twin.service.principals import Principal, Request
-from twin.service.rendering import environment_summary, environment_view, operation_row_view, plan_view
+from twin.service.rendering import (
+    environment_summary,
+    environment_view,
+    operation_row_view,
+    plan_view,
+    with_previews,
+)
 from twin.service.views import Accepted, EnvironmentView, OperationView, PageView, PlanView
 
 POLL = 0.5
@@ -58,12 +65,14 @@ class Twins:
         changes: Changes,
         clock: Clock,
         starter: Starter | None = None,
+        previews: Previews | None = None,
     ) -> None:
         self._store = store
         self._types = types
         self._changes = changes
         self._clock = clock
         self._starter = starter
+        self._previews = previews
         self._committing: set[asyncio.Task[_Outcome]] = set()
 
     async def create(self, create: Create, request: Request) -> Accepted:
@@ -102,28 +111,29 @@ class Twins:
 
         return await self._accepted(accept)
 
-    async def dry_run(self, environment_id: str, signal: Signal, request: Request) -> PlanView:
-        """The plan that the signal would lead to. Nothing is changed and nobody is told."""
+    async def dry_run(
+        self, environment_id: str, signal: Signal, request: Request, *, preview: bool = False
+    ) -> PlanView:
+        """The plan that the signal would lead to; with `preview`, also what its applies would change, which providers
+        are asked for. Nothing is changed and nobody is told."""
         row = await self._row(environment_id, request.by, signal.role)
         self._refuse_create(signal)
 
-        def look(tx: Tx) -> PlanView:
-            after = self._imagine_sent(tx, row.entity, signal, request)
-            return plan_view(after, plan(after))
+        def look(tx: Tx) -> Environment:
+            return self._imagine_sent(tx, row.entity, signal, request)
 
-        return await self._store.transact(look)
+        return await self._planned(await self._store.transact(look), preview=preview)
 
-    async def dry_run_create(self, create: Create, request: Request) -> PlanView:
+    async def dry_run_create(self, create: Create, request: Request, *, preview: bool = False) -> PlanView:
         """The plan of a creation."""
         request.by.require("developer", create.project)
         fresh = EnvironmentId(self._clock.fresh_id("env"))
 
-        def look(tx: Tx) -> PlanView:
+        def look(tx: Tx) -> Environment:
             check_name(tx, create)
-            after = self._imagine(tx, None, replace(create, id=fresh), request)
-            return plan_view(after, plan(after))
+            return self._imagine(tx, None, replace(create, id=fresh), request)
 
-        return await self._store.transact(look)
+        return await self._planned(await self._store.transact(look), preview=preview)
 
     async def get(self, environment_id: str, by: Principal) -> EnvironmentView:
         """One environment by id; raises `NotFound`, also for what the principal may not see."""
@@ -189,6 +199,13 @@ class Twins:
         row = await self._row(environment_id, by, "viewer")
         page = await self._store.operations(row.entity, limit=limit, after=after)
         return PageView(items=tuple(operation_row_view(each) for each in page.items), next=page.next)
+
+    async def _planned(self, imagined: Environment, *, preview: bool) -> PlanView:
+        left = plan(imagined)
+        view = plan_view(imagined, left)
+        if not preview or self._previews is None:
+            return view
+        return with_previews(view, await self._previews.previews(imagined, left))
 
     async def _view(self, row: EntityRow) -> EnvironmentView:
         """As it is now; only what runs is asked how far it is."""

@@ -10,11 +10,30 @@ from msgspec import Meta, Struct, field
 from twin.domain.environment import Certificate
 from twin.domain.identity import Actor
 from twin.domain.operations import OperationError
+from twin.ports.provider import Change
+
+
+class PreviewError(Struct, frozen=True, kw_only=True):
+    """Why it cannot be told what an apply would change. transient: ask again; blocked: a human has to mend it
+    first, and the apply would wait for that, too; terminal: the apply could not succeed as asked."""
+
+    kind: Literal["transient", "blocked", "terminal"]
+    message: str
+    field: str | None = None
+    mend: str | None = None
+
+
+class PreviewView(Struct, frozen=True, kw_only=True):
+    """What an apply would change in the world, resource by resource, or why that cannot be told. Values that are there
+    only later are `(known after apply)`."""
+
+    changes: tuple[Change, ...] = ()
+    error: PreviewError | None = None
 
 
 class StepView(Struct, frozen=True, kw_only=True):
     """A step of a plan. `state` says why it does not run now, if it does not; `progress` is what a running one said
-    last of how far it is."""
+    last of how far it is; `preview`, of a dry run that asks for it, what an apply would change."""
 
     key: str
     component: str
@@ -28,6 +47,7 @@ class StepView(Struct, frozen=True, kw_only=True):
     not_before: datetime | None = None
     waits_for: str = ""
     progress: str = ""
+    preview: PreviewView | None = None
 
 
 class PlanView(Struct, frozen=True, kw_only=True):

@@ -58,6 +58,7 @@ TYPES: Mapping[str, ComponentType] = {
             rotates=True,
             copies=frozenset({"schema", "full", "masked"}),
             grants=True,
+            previews=True,
         ),
         ComponentType(
             name="test.cache", provider="data", schema=inputs_schema(CacheInputs), secrets=("url",), outputs=("host",)
@@ -70,6 +71,7 @@ TYPES: Mapping[str, ComponentType] = {
             outputs=("url",),
             suspends=True,
             bundled=True,
+            previews=True,
             deadline=300.0,
             settle=10.0,
         ),

@@ -14,7 +14,7 @@ from twin.domain.component_type import ComponentType
 from twin.domain.errors import Transient
 from twin.domain.identity import ComponentRef, EnvironmentId, Placement
 from twin.domain.targets import Target
-from twin.ports.provider import Applied, Member, Observed, Provider, Resource, Seeded, Source, StepContext
+from twin.ports.provider import Applied, Change, Member, Observed, Provider, Resource, Seeded, Source, StepContext
 
 
 class Standing(Struct):
@@ -126,6 +126,18 @@ class SimulatedProvider:
         )
         await self._world.wait_at_gate(ref, "apply", step)
         return self._applied(ref, step)
+
+    async def preview(self, ref: ComponentRef, step: StepContext) -> tuple[Change, ...]:
+        """One thing, and what of its inputs would be another."""
+        await self._world.happen(ref, "preview", step.inputs)
+        await self._world.wait_at_gate(ref, "preview", step)
+        found = self._world.standing.get(ref.name)
+        now = {"password": _secrets(ref, step)["url"], **step.inputs}
+        if found is None:
+            return (Change(resource=ref.component, kind="create", fields={k: f"{v}" for k, v in now.items()}),)
+        was = {"password": found.secrets["url"], **found.inputs}
+        fields = {k: f"{was.get(k)} → {v}" for k, v in now.items() if was.get(k) != v}
+        return (Change(resource=ref.component, kind="update", fields=fields),) if fields else ()
 
     async def issue(self, ref: ComponentRef, step: StepContext) -> Applied:
         """One more credential."""

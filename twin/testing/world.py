@@ -20,6 +20,7 @@ from twin.domain.signals.create import Create
 from twin.domain.twin import ENVIRONMENT
 from twin.engine.execute import Executor
 from twin.engine.opened import OpenedTargets
+from twin.engine.previewing import Previewing
 from twin.ports.store import EventFilter, Recorded, StoredBlueprint, Tx
 from twin.service.changes import LocalChanges
 from twin.service.history import History
@@ -53,7 +54,8 @@ class World:
         self.targets = OpenedTargets(store, self.vault, kinds)
         self.executor = self.make_executor(WORKER)
         self.engine = InlineEngine(store, self.executor, clock, outside)
-        self.twins = Twins(store, TYPES, self.changes, clock)
+        previews = Previewing(store, TYPES, self.targets, self.vault, clock)
+        self.twins = Twins(store, TYPES, self.changes, clock, previews=previews)
         self.history = History(store, self.changes)
         self._requests = 0
 

@@ -17,7 +17,17 @@ from api.cli.output import Screen
 from api.cli.plans import show_plan
 from api.cli.progress import Progress
 from twin.domain.identity import TWIN
-from twin.service.views import ComponentView, Condition, EnvironmentView, OperationView, PlanView, StepView
+from twin.ports.provider import Change
+from twin.service.views import (
+    ComponentView,
+    Condition,
+    EnvironmentView,
+    OperationView,
+    PlanView,
+    PreviewError,
+    PreviewView,
+    StepView,
+)
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 SUMMARY = (
@@ -114,6 +124,46 @@ def test_a_plan_begins_with_what_can_run_first(screen: Screen) -> None:
     shown = written(screen.out)
     assert shown.index("apply db") < shown.index("apply app")
     assert "d1" in shown
+
+
+def test_a_preview_is_a_tree_of_resources_below_the_steps(screen: Screen) -> None:
+    changes = (
+        Change(resource="aws:s3:Bucket files", kind="create"),
+        Change(resource="aws:sqs:Queue jobs", kind="update", fields={"visibility": "30 → 60"}),
+        Change(resource="aws:iam:AccessKey key", kind="replace", fields={"user": "(known after apply)"}),
+        Change(resource="aws:s3:Bucket old", kind="delete"),
+    )
+    error = PreviewError(kind="blocked", message="no plugin aws", mend="install it")
+    app, db = STEPS
+    steps = (replace(app, preview=PreviewView(error=error)), replace(db, preview=PreviewView(changes=changes)))
+    show_plan(screen, PlanView(digest="d1", steps=steps))
+    shown = written(screen.out)
+    expected = """
+apply db: 1 to create, 1 to update, 1 to replace, 1 to delete
+  + aws:s3:Bucket files
+  ~ aws:sqs:Queue jobs
+      visibility: 30 → 60
+  ± aws:iam:AccessKey key
+      user: (known after apply)
+  - aws:s3:Bucket old
+
+apply app cannot be previewed (blocked): no plugin aws
+  Mend:  install it
+
+Digest d1
+"""
+    assert shown.endswith(expected)
+
+
+def test_a_preview_without_changes_says_so(screen: Screen) -> None:
+    show_plan(screen, PlanView(digest="d1", steps=(replace(STEPS[1], preview=PreviewView()),)))
+    assert "apply db: changes no resource\n" in written(screen.out)
+
+
+def test_a_plan_shows_how_far_a_running_step_is(screen: Screen) -> None:
+    running = replace(STEPS[1], state="running", progress="7 of 12")
+    show_plan(screen, PlanView(digest="d1", steps=(running,)))
+    assert "running: 7 of 12" in " ".join(written(screen.out).split())
 
 
 @pytest.mark.parametrize("width", [80, 40])

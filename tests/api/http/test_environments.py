@@ -130,6 +130,33 @@ async def test_a_dry_run_gives_the_plan_that_a_signal_may_insist_on(
     assert (await scale(http, environment, 3, fields=plan)).status_code == 202
 
 
+async def test_a_dry_run_tells_what_would_change_to_who_asks(
+    world: World, http: httpx.AsyncClient, published: str
+) -> None:
+    body = {"name": "other", "blueprint": published}
+    plain = (await http.post(PROJECT, json=body, params={"dry_run": "true"})).json()
+    assert {step["preview"] for step in plain["steps"]} == {None}
+    asked = await http.post(PROJECT, json=body, params={"dry_run": "true", "preview": "true"})
+    assert asked.status_code == 200, asked.text
+    found = {step["component"]: step["preview"] for step in asked.json()["steps"]}
+    change = {"resource": "process app", "kind": "create", "fields": {"host": "(known after apply)"}}
+    assert found["app"] == {"changes": [change], "error": None}
+    assert found["db"]["error"] == {"kind": "blocked", "message": "may not look", "field": None, "mend": "let it look"}
+    assert (await http.get(f"{PROJECT}/other")).status_code == 404
+
+
+async def test_a_preview_is_for_dry_runs(http: httpx.AsyncClient, environment: str) -> None:
+    path = f"/v1/environments/{environment}"
+    before = (await http.get(path)).json()["version"]
+    for where, body in ((f"{path}/signals", {"signal": "protect"}), (PROJECT, {"name": "x", "blueprint": "guestbook"})):
+        refused = await http.post(where, json=body, params={"preview": "true"})
+        assert (refused.status_code, refused.json()["field"]) == (422, "preview")
+    assert (await http.get(path)).json()["version"] == before
+    signal = {"signal": "scale", "component": "app", "to": {"replicas": 3}}
+    asked = await http.post(f"{path}/signals", json=signal, params={"dry_run": "true", "preview": "true"})
+    assert [step["component"] for step in asked.json()["steps"] if step["preview"]] == ["db", "app"]
+
+
 async def test_the_etag_is_the_version(http: httpx.AsyncClient, environment: str) -> None:
     path = f"/v1/environments/{environment}"
     first = await http.get(path)

@@ -21,14 +21,15 @@ from api.services import Services
 from twin.domain.blueprint_document import document
 from twin.domain.decider import Cause
 from twin.domain.environment import Environment
-from twin.domain.errors import Invalid
+from twin.domain.errors import Blocked, Invalid
 from twin.domain.identity import TWIN, ComponentRef, Placement
 from twin.domain.planner import plan
 from twin.domain.platform import PLATFORM
 from twin.domain.steps import EndStep, FailedBlocked, Result, StartStep, Step, Succeeded, Swept
 from twin.domain.targets import Target
 from twin.domain.twin import ENVIRONMENT
-from twin.ports.provider import LogLine
+from twin.engine.previewing import Previewing
+from twin.ports.provider import Change, LogLine, StepContext
 from twin.ports.store import Claimed, StoredToken, Tx
 from twin.service.backups import Backups
 from twin.service.blocks import Blocks
@@ -76,7 +77,7 @@ class Kind:
 
 
 class Chatty:
-    """A provider of which only the logs are asked. `left` is set when a follower's stream has ended."""
+    """A provider that is only asked: for logs, and for previews. `left` is set when a follower's stream has ended."""
 
     def __init__(self) -> None:
         self.left = asyncio.Event()
@@ -90,6 +91,18 @@ class Chatty:
         finally:
             self.left.set()
 
+    async def identify(self) -> Placement:
+        return Placement("any", "any:1")
+
+    async def preview(self, ref: ComponentRef, step: StepContext) -> tuple[Change, ...]:
+        if ref.component == "db":
+            raise Blocked("may not look", key="data-1/look", mend="let it look")
+        return (
+            Change(
+                resource=f"process {ref.component}", kind="create", fields={"host": step.inputs["env"]["CACHE_HOST"]}
+            ),
+        )
+
 
 class Open:
     """Opens the same provider for every target."""
@@ -99,6 +112,9 @@ class Open:
 
     async def provider(self, target: str) -> Any:
         return self._provider
+
+    def credentials(self, target: str) -> tuple[str, ...]:
+        return ()
 
     async def close(self) -> None:
         """Nothing is open."""
@@ -121,8 +137,9 @@ class World:
         self.unready: Exception | None = None
         self.stopping = Stopping()
         settings = Settings(data_dir=folder, max_bundle_bytes=64 * 1024)
+        previews = Previewing(self.store, TYPES, Open(self.chatty), self.vault, self.clock)
         self.services = Services(
-            twins=Twins(self.store, TYPES, self.changes, self.clock),
+            twins=Twins(self.store, TYPES, self.changes, self.clock, previews=previews),
             history=History(self.store, self.changes),
             blueprints=Blueprints(self.store, TYPES, self.clock, max_bytes=settings.max_bundle_bytes),
             targets=Targets(self.store, self.vault, {name: Kind(name) for name in ("data", "run")}),
