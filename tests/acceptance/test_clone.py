@@ -15,6 +15,7 @@ import pytest
 from tests.acceptance.blueprints import folder
 from tests.acceptance.catalogues import Opened, look, postgres
 from tests.acceptance.conftest import Start
+from tests.acceptance.leaks import files_below, read
 from tests.acceptance.service import Service
 from tests.waiting import eventually
 
@@ -113,7 +114,7 @@ def consistent(where: str) -> int:
 
 
 def test_a_database_in_use_is_cloned_full_and_masked_and_serves_on(
-    source: tuple[Service, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    source: tuple[Service, str], opened: tuple[Opened, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     service, environment = source
     where = url(service, environment)
@@ -139,6 +140,18 @@ def test_a_database_in_use_is_cloned_full_and_masked_and_serves_on(
         assert seeded[0]["data"]["copied"]["rows"] > SCALE * 100_000
         assert seeded[0]["data"]["copied"]["point"], "the fork point is in the history"
     assert url(service, environment) != url(service, copies["full"]["environment_id"]), "secrets are minted"
+
+    masked = copies["masked"]["environment_id"]
+    with psycopg.connect(url(service, masked)) as connection:
+        ((name, file),) = connection.execute("SELECT current_database(), pg_relation_filepath('people')").fetchall()
+    server = next(each for each in opened if each[0].provider == "postgres")
+    with postgres(server) as admin:
+        ((stored,),) = admin.execute("SELECT pg_read_binary_file(%s)", (file,)).fetchall()
+    assert b"@masked.invalid" in stored, f"people's file in {name} was read"
+    assert SECRET.encode() not in stored, "nor in what masking left behind in it"
+    kept = [path for path in files_below(service.directory) if SECRET.encode() in read(path)]
+    assert kept == []
+    assert SECRET.encode() not in read(service.log)
 
     service.succeeded(service.signal(environment, "destroy"))
     assert service.environment(environment)["certificate"] is not None

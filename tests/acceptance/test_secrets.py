@@ -21,6 +21,7 @@ from tests.acceptance.catalogues import Opened
 from tests.acceptance.conftest import Start
 from tests.acceptance.leaks import Needles, command_lines, files_below, read, vault_of
 from tests.acceptance.service import Service
+from tests.waiting import eventually
 from twin.domain.errors import Transient
 from twin.testing.world import open_world
 
@@ -108,6 +109,20 @@ def live(service: Service, tmp_path: Path, needles: Needles) -> str:
         service.succeeded(service.signal(environment, signal))
         needles.add(vault_of(service.directory))
 
+    # Every credential there ever is: replaced ones, and those of people.
+    for component in ("db", "cache", "jobs"):
+        rotated = service.signal(environment, "rotate_credentials", component=component, grace="2s")
+        eventually(
+            lambda component=component: {"retiring", "current"} <= states(service, environment, component),
+            why=service.last_lines,
+        )
+        needles.add(vault_of(service.directory))
+        service.succeeded(rotated)
+    members = [{"name": "ada@example.com"}, {"name": "bo", "role": "viewer"}]
+    service.succeeded(service.signal(environment, "add_members", members=members))
+    needles.add(vault_of(service.directory))
+    service.succeeded(service.signal(environment, "remove_members", names=["bo"]))
+
     # An app that tells all it knows and dies: its last words are part of the failure, and stand in its log.
     service.signal(environment, "update", blueprint="keeper@1.1.0")
     failed = service.reaches(environment, "failed")
@@ -115,8 +130,14 @@ def live(service: Service, tmp_path: Path, needles: Needles) -> str:
     needles.add(vault_of(service.directory))
     service.succeeded(service.signal(environment, "update", blueprint="keeper@1.2.0"))
     needles.add(vault_of(service.directory))
-    assert len(needles.secrets) > 8
+    assert len(needles.secrets) > 20
     return environment
+
+
+def states(service: Service, environment: str, component: str) -> set[str]:
+    """The states of a component's credentials."""
+    listed = service.get(f"/v1/environments/{environment}/credentials")["items"]
+    return {each["state"] for each in listed if each["component"] == component}
 
 
 def ask_everything(service: Service, environment: str) -> Iterator[tuple[str, bytes]]:
@@ -128,6 +149,7 @@ def ask_everything(service: Service, environment: str) -> Iterator[tuple[str, by
         f"{one}?as_of=2100-01-01T00:00:00Z",
         f"{one}/events?limit=500",
         f"{one}/operations",
+        f"{one}/credentials",
         *(f"{one}/why?component={name}" for name in ("db", "cache", "jobs", "app")),
         *(f"{one}/logs?component=app&lines=1000" for _ in range(1)),
         *(f"/v1/operations/{operation}" for operation in operations),
@@ -165,6 +187,7 @@ def run_everything(service: Service) -> Iterator[tuple[str, bytes]]:
     for command in (
         "ls",
         "show shop/dev",
+        "credentials shop/dev",
         "plan shop/dev scale app replicas=2",
         "events shop/dev",
         "why shop/dev db",
