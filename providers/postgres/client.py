@@ -27,6 +27,7 @@ from providers.postgres.errors import (
     working_on,
 )
 from providers.postgres.names import marked
+from providers.postgres.programs import Login
 from providers.postgres.spec import TargetConfig
 from twin.domain.errors import Blocked, Terminal
 
@@ -92,24 +93,28 @@ class Server:
     """A server that the twin works on. It holds no connection: a sleeping twin costs the server nothing."""
 
     def __init__(self, target: str, config: TargetConfig, password: str) -> None:
-        self._target = target
-        self._config = config
+        self.name = target
+        self.config = config
         self._password = password
+
+    def login(self, database: str) -> Login:
+        """Our own way into a database, for PostgreSQL's programs."""
+        return Login(config=self.config, database=database, user=self.config.user, password=self._password)
 
     @asynccontextmanager
     async def session(self, database: str | None = None) -> AsyncIterator[Session]:
         """A connection to `database` (default: the maintenance database), closed at the end."""
-        config = self._config
-        with translated(target=self._target, user=config.user, doing=CONNECT):
+        config = self.config
+        with translated(target=self.name, user=config.user, doing=CONNECT):
             connection = await self._connect(database or config.database)
         try:
-            yield Session(connection, target=self._target, user=config.user)
+            yield Session(connection, target=self.name, user=config.user)
         finally:
             await connection.close()
 
     async def refuses(self, database: str, user: str, password: str) -> bool:
         """Whether the server itself turns that login away. Raises Transient if it gives no answer."""
-        config = self._config
+        config = self.config
         try:
             connection = await psycopg.AsyncConnection.connect(
                 host=config.host,
@@ -125,13 +130,13 @@ class Server:
         except psycopg.OperationalError as error:
             answer = answer_to_login(error)
             if answer is None:
-                raise translate(error, target=self._target, user=config.user, doing=CONNECT) from None
+                raise translate(error, target=self.name, user=config.user, doing=CONNECT) from None
             return answer == "refused"
         await connection.close()
         return False
 
     async def _connect(self, database: str) -> psycopg.AsyncConnection[Any]:
-        config = self._config
+        config = self.config
         connecting = asyncio.ensure_future(
             psycopg.AsyncConnection.connect(
                 host=config.host,
@@ -271,7 +276,7 @@ class Session:
         """
         state = await self.database(name)
         if state is None:
-            await self._create_database(name, encoding=encoding, locale=locale)
+            await self.create_database(name, owner=name, encoding=encoding, locale=locale)
         else:
             self._refuse_other(name, state, encoding=encoding, locale=locale)
         database, role = sql.Identifier(name), sql.Identifier(name)
@@ -280,6 +285,20 @@ class Session:
         if state is None or not marked(state.mark, mark):
             await self.do(working_on(name), sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(mark)))
         await self.do(working_on(name), sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
+
+    async def create_database(self, name: str, *, owner: str, encoding: str, locale: str) -> None:
+        """A database that accepts no connections yet."""
+        if locale in BUILTIN_LOCALES and encoding == "UTF8" and self.version >= 170000:
+            place = sql.SQL("LOCALE_PROVIDER builtin BUILTIN_LOCALE {} LC_COLLATE 'C' LC_CTYPE 'C'")
+        else:
+            place = sql.SQL("LOCALE {}")
+        statement = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING {} {} ALLOW_CONNECTIONS false")
+        await self.create(
+            CREATE_DATABASE,
+            statement.format(
+                sql.Identifier(name), sql.Identifier(owner), sql.Literal(encoding), place.format(sql.Literal(locale))
+            ),
+        )
 
     async def ensure_connection_limit(self, name: str, connections: int) -> None:
         """At most that many connections at once, superusers not counted."""
@@ -365,19 +384,6 @@ class Session:
         """As `do`; that another worker was faster, from the same inputs, is success."""
         with translated(target=self._target, user=self._user, doing=doing), suppress(*CREATED_BY_ANOTHER):
             await self._connection.execute(statement)
-
-    async def _create_database(self, name: str, *, encoding: str, locale: str) -> None:
-        if locale in BUILTIN_LOCALES and encoding == "UTF8" and self.version >= 170000:
-            place = sql.SQL("LOCALE_PROVIDER builtin BUILTIN_LOCALE {} LC_COLLATE 'C' LC_CTYPE 'C'")
-        else:
-            place = sql.SQL("LOCALE {}")
-        statement = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING {} {} ALLOW_CONNECTIONS false")
-        await self.create(
-            CREATE_DATABASE,
-            statement.format(
-                sql.Identifier(name), sql.Identifier(name), sql.Literal(encoding), place.format(sql.Literal(locale))
-            ),
-        )
 
     def _refuse_other(self, name: str, state: DatabaseState, *, encoding: str, locale: str) -> None:
         if state.invalid:

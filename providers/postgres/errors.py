@@ -6,6 +6,7 @@ keeps it to itself), so there the server's English text stands in for it; what i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -176,6 +177,49 @@ def answer_to_login(error: psycopg.OperationalError) -> Literal["refused", "know
         return "refused"
     after = code == PRIVILEGE or "is not currently accepting connections" in str(error)
     return "known" if after else None
+
+
+PROGRAM_TEXTS = (
+    ("permission denied", "privilege"),
+    ("must be owner", "privilege"),
+    ("must be superuser", "privilege"),
+    ("row-level security", "privilege"),
+    ("No space left", "capacity"),
+    ("out of memory", "capacity"),
+    ("connection to server", "passing"),
+    ("server closed the connection", "passing"),
+    ("terminating connection", "passing"),
+    ("lock timeout", "passing"),
+    ("could not obtain lock", "passing"),
+    ("canceling statement", "passing"),
+    ("deadlock detected", "passing"),
+    ("no connection to the server", "passing"),
+    ("the database system is", "passing"),
+)
+"""What pg_dump and pg_restore say, which have no codes: the first that fits."""
+
+_VALUE = re.compile(r': ".*', re.DOTALL)
+
+
+def failed_program(program: str, said: str, *, target: str, name: str) -> StepFailure:
+    """The failure that one of PostgreSQL's programs stands for, with its first error and no row."""
+    lines = [line for line in said.splitlines() if "error:" in line] or said.strip().splitlines()[:1] or ["no words"]
+    told = (
+        f'{target}: {program} of database "{name}": {_VALUE.sub(": …", lines[0].partition("error: ")[2] or lines[0])}'
+    )
+    match next((what for text, what in PROGRAM_TEXTS if text in said), None):
+        case "privilege":
+            return Blocked(
+                told,
+                key=f"{target}/copy-{name}",
+                mend=f'give the role of {target} what the message names (in the source, all should belong to "{name}"),'
+                " or make it a superuser",
+            )
+        case "capacity":
+            return Blocked(told, key=f"{target}/capacity", mend=f"free or add disk or memory on the server of {target}")
+        case "passing":
+            return Transient(told)
+    return Terminal(told)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ so that they too fit in PostgreSQL's 63 bytes and tell their environment. Commen
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Literal
 
@@ -19,7 +20,13 @@ OWNER = "tw_"
 LOGINS = ("tb_", "ta_")
 """Two slots for the roles that log in; a version's is told by its parity."""
 
-PREFIXES = (OWNER, *LOGINS)
+STAGING, COPIER = "ts_", "tx_"
+"""A copy that is not finished, and the role that fills it."""
+
+READERS, WRITERS, MEMBER = "tr_", "tc_", "tm_"
+"""Who may read and who may change everything in a component, and one person's role in it."""
+
+PREFIXES = (OWNER, *LOGINS, STAGING, COPIER, READERS, WRITERS, MEMBER)
 """How whatever the provider makes begins, before the environment's own part."""
 
 _CREDENTIAL = re.compile(r" (credential|retired)=(\d+)$")
@@ -49,6 +56,27 @@ def login(ref: ComponentRef, version: int) -> str:
 def logins(ref: ComponentRef) -> tuple[str, ...]:
     """Both login roles."""
     return tuple(prefix + ref.name.removeprefix(OWNER) for prefix in LOGINS)
+
+
+def readers(ref: ComponentRef) -> str:
+    """The role that may read all of the component."""
+    return READERS + ref.name.removeprefix(OWNER)
+
+
+def writers(ref: ComponentRef) -> str:
+    """The role that may read and change all of the component."""
+    return WRITERS + ref.name.removeprefix(OWNER)
+
+
+def of_component(prefix: str, ref: ComponentRef) -> str:
+    """How the names begin of that which a component may have many of: the environment, then the component's hash."""
+    environment = ref.name[len(OWNER) :].partition("_")[0]
+    return f"{prefix}{environment}_{hashlib.sha256(ref.name.encode()).hexdigest()[:12]}_"
+
+
+def member(ref: ComponentRef, person: str) -> str:
+    """The role of that person in that component."""
+    return of_component(MEMBER, ref) + hashlib.sha256(person.encode()).hexdigest()[:20]
 
 
 def owner_comment(mark: str) -> str:

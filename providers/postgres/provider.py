@@ -8,14 +8,14 @@ from urllib.parse import quote
 
 import msgspec
 
-from providers.postgres import names, roles
+from providers.postgres import copying, names, roles, staging
 from providers.postgres.client import Server, Session
 from providers.postgres.drift import database_drift, extension_drift, newest, role_drift
 from providers.postgres.spec import PROVIDER, TYPES, Credentials, DatabaseInputs, TargetConfig
 from twin.domain.errors import Invalid, Terminal, Transient
 from twin.domain.identity import ComponentRef, EnvironmentId, Placement, ownership_mark
 from twin.domain.targets import Target
-from twin.ports.provider import Applied, Observed, Resource, StepContext
+from twin.ports.provider import Applied, Observed, Resource, Seeded, Source, StepContext
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -93,6 +93,12 @@ class PostgresProvider:
                 async with self._server.session(ref.name) as inside:
                     await roles.reassign(inside, ref)
 
+    async def seed(self, ref: ComponentRef, step: StepContext, source: Source) -> Seeded:
+        """A copy of another database, of this server or another, closed until the first apply."""
+        if not isinstance(source.provider, PostgresProvider):
+            raise Terminal("a PostgreSQL database can be a copy of a PostgreSQL database only")
+        return await copying.seed(self._server, source.provider._server, ref, step, source, _inputs(step.inputs))
+
     async def suspend(self, ref: ComponentRef, step: StepContext) -> None:
         """Close the database and its roles and end what is connected; the data stays."""
         async with self._server.session() as pg:
@@ -105,6 +111,7 @@ class PostgresProvider:
         async with self._server.session() as pg:
             await pg.lock(ref.name)
             await roles.ensure_suspended(pg, ref)
+            await staging.clear(pg, ref)
             await pg.drop_database(ref.name)
             await step.heartbeat("the database is dropped")
             await roles.drop(pg, ref)

@@ -65,10 +65,10 @@ def enters_as_owner(ref: ComponentRef, state: RoleState | None) -> bool:
 # --- making ---
 
 
-async def ensure_owner(pg: Session, ref: ComponentRef, password: str) -> None:
+async def ensure_owner(pg: Session, ref: ComponentRef, password: str | None) -> None:
     """The owner stands, without a login of its own. One from before login roles keeps its login, with `password`."""
     state = await role(pg, ref.name)
-    if enters_as_owner(ref, state):
+    if password is not None and enters_as_owner(ref, state):
         await join(pg, ref.name)
         await _open(pg, ref.name, password)
         return
@@ -100,6 +100,22 @@ async def ensure_login(pg: Session, ref: ComponentRef, version: int, password: s
     await become(pg, name, ref.name)
     await _open(pg, name, password)
     return True
+
+
+async def ensure_login_as(pg: Session, name: str, owner: str, password: str, text: str) -> None:
+    """A role that logs in with `password`, as the owner; `text` is its comment."""
+    if await role(pg, name) is None:
+        await _create(pg, name)
+    await join(pg, name)
+    await comment(pg, name, text)
+    await become(pg, name, owner)
+    await _open(pg, name, password)
+
+
+async def any_login(pg: Session, ref: ComponentRef) -> bool:
+    """Whether any role of the component's own may log in."""
+    states = [await role(pg, name) for name in (ref.name, *names.logins(ref))]
+    return any(state is not None and state.login for state in states)
 
 
 async def reassign(inside: Session, ref: ComponentRef) -> None:

