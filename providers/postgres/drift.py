@@ -48,7 +48,7 @@ def role_drift(ref: ComponentRef, owner: RoleState | None, logins: Mapping[str, 
         drift["login"] = f'role "{ref.name}" may not log in'
     if not as_owner and owner.login:
         drift["login"] = f'role "{ref.name}" may log in and should not'
-    if not as_owner and owner.comment != names.owner_comment(ref.mark):
+    if not as_owner and names.retired(owner.comment, ref.mark) is None:
         drift["mark"] = f'the comment on role "{ref.name}" is {owner.comment!r}'
     if newest(ref, logins) is None and not as_owner:
         drift["login"] = "no role may log in"

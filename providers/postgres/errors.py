@@ -173,7 +173,7 @@ def answer_to_login(error: psycopg.OperationalError) -> Literal["refused", "know
     """Whether a failed login was turned away for its role or password, or failed after those were found right (the
     database is closed, the role may not connect to it). None: neither is proven."""
     code = error.sqlstate or _code_of_connection(error)
-    if code in CREDENTIALS:
+    if code in CREDENTIALS or ('role "' in str(error) and "does not exist" in str(error)):
         return "refused"
     after = code == PRIVILEGE or "is not currently accepting connections" in str(error)
     return "known" if after else None

@@ -29,7 +29,8 @@ READERS, WRITERS, MEMBER = "tr_", "tc_", "tm_"
 PREFIXES = (OWNER, *LOGINS, STAGING, COPIER, READERS, WRITERS, MEMBER)
 """How whatever the provider makes begins, before the environment's own part."""
 
-_CREDENTIAL = re.compile(r" (credential|retired)=(\d+)$")
+_OWNER = re.compile(r" owner(?: retired=(\d+))?")
+_CREDENTIAL = re.compile(r" (credential|retired)=(\d+)")
 
 
 class Credential(Struct, frozen=True):
@@ -79,9 +80,16 @@ def member(ref: ComponentRef, person: str) -> str:
     return of_component(MEMBER, ref) + hashlib.sha256(person.encode()).hexdigest()[:20]
 
 
-def owner_comment(mark: str) -> str:
-    """The comment on an owner that does not log in. One that does, as before login roles, has the mark alone."""
-    return f"{mark} owner"
+def owner_comment(mark: str, retired: int = 0) -> str:
+    """The comment on an owner that does not log in, with the last credential that has ended. An owner that does log in,
+    as before there were login roles, has the mark alone."""
+    return f"{mark} owner retired={retired}" if retired else f"{mark} owner"
+
+
+def retired(comment: str | None, mark: str) -> int | None:
+    """The last credential that has ended, 0 if none has; None if the comment is not that of an owner."""
+    found = _OWNER.fullmatch((comment or "").removeprefix(mark))
+    return int(found[1] or 0) if found else None
 
 
 def credential(comment: str | None, mark: str) -> Credential | None:

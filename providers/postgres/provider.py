@@ -48,7 +48,7 @@ class PostgresProvider:
             await pg.ensure_open(ref.name)
             await step.heartbeat("the database stands")
             async with self._server.session(ref.name) as inside:
-                await roles.reassign(inside, ref)
+                await roles.ensure_tidy(pg, inside, ref)
                 await inside.ensure_extensions(ref.name, inputs.extensions)
         return self._applied(ref, step)
 
@@ -91,7 +91,7 @@ class PostgresProvider:
             database = await pg.database(ref.name)
             if database is not None and database.open:
                 async with self._server.session(ref.name) as inside:
-                    await roles.reassign(inside, ref)
+                    await roles.ensure_tidy(pg, inside, ref)
 
     async def seed(self, ref: ComponentRef, step: StepContext, source: Source) -> Seeded:
         """A copy of another database, of this server or another, closed until the first apply."""

@@ -77,7 +77,7 @@ async def ensure_owner(pg: Session, ref: ComponentRef, password: str | None) -> 
     await join(pg, ref.name)
     if state is None or state.login or state.powers:
         await ensure_no_login(pg, ref.name)
-    if state is None or state.comment != names.owner_comment(ref.mark):
+    if state is None or names.retired(state.comment, ref.mark) is None:
         await comment(pg, ref.name, names.owner_comment(ref.mark))
 
 
@@ -87,7 +87,11 @@ async def ensure_login(pg: Session, ref: ComponentRef, version: int, password: s
     name = names.login(ref, version)
     state = await role(pg, name)
     standing = None if state is None else names.credential(state.comment, ref.mark)
-    if standing is not None and (standing.version > version or standing == names.Credential(version, "retired")):
+    owner = await role(pg, ref.name)
+    ended = 0 if owner is None else names.retired(owner.comment, ref.mark) or 0
+    if standing is not None:
+        ended = max(ended, standing.version - 1 if standing.live else standing.version)
+    if version <= ended:
         return False
     if state is None:
         await _create(pg, name)
@@ -118,22 +122,38 @@ async def any_login(pg: Session, ref: ComponentRef) -> bool:
     return any(state is not None and state.login for state in states)
 
 
-async def reassign(inside: Session, ref: ComponentRef) -> None:
-    """In the component's database, what a login role made after an explicit SET ROLE belongs to the owner too."""
+async def ensure_tidy(pg: Session, inside: Session, ref: ComponentRef) -> None:
+    """`inside` the component's database, what a login role made after an explicit SET ROLE belongs to the owner, and
+    the login roles of ended credentials are gone."""
+    await _reassign(inside, ref.name, list(names.logins(ref)))
+    for name in names.logins(ref):
+        state = await role(pg, name)
+        standing = None if state is None else names.credential(state.comment, ref.mark)
+        if standing is not None and not standing.live:
+            await drop_role(pg, name)
+
+
+async def _reassign(inside: Session, owner: str, members: list[str]) -> None:
     rows = await inside.read(
         """
         SELECT DISTINCT r.rolname::text
         FROM pg_catalog.pg_shdepend AS d JOIN pg_catalog.pg_roles AS r ON r.oid = d.refobjid
-        WHERE d.refclassid = 'pg_authid'::regclass AND d.deptype = 'o' AND r.rolname::text = ANY (%s)
+        WHERE d.refclassid = 'pg_authid'::regclass AND r.rolname::text = ANY (%s)
           AND d.dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
         """,
-        list(names.logins(ref)),
+        members,
     )
     for (name,) in rows:
-        await inside.do(
-            working_on(name),
-            sql.SQL("REASSIGN OWNED BY {} TO {}").format(sql.Identifier(name), sql.Identifier(ref.name)),
-        )
+        mine = sql.Identifier(name)
+        await inside.do(working_on(name), sql.SQL("REASSIGN OWNED BY {} TO {}").format(mine, sql.Identifier(owner)))
+        # What is left are rights, and they go with a role that goes.
+        if not await _is_live(inside, name):
+            await inside.do(working_on(name), sql.SQL("DROP OWNED BY {}").format(mine))
+
+
+async def _is_live(pg: Session, name: str) -> bool:
+    state = await role(pg, name)
+    return state is not None and state.login
 
 
 async def join(pg: Session, name: str) -> None:
@@ -205,7 +225,7 @@ async def ensure_suspended(pg: Session, ref: ComponentRef) -> None:
 
 async def retire(pg: Session, ref: ComponentRef, version: int) -> None:
     """That version's role, unless it stands for a later one, and the login of the time before login roles are closed
-    and have no sessions."""
+    and have no sessions; the owner remembers it."""
     name = names.login(ref, version)
     state = await role(pg, name)
     standing = None if state is None else names.credential(state.comment, ref.mark)
@@ -215,11 +235,14 @@ async def retire(pg: Session, ref: ComponentRef, version: int) -> None:
         await end_sessions(pg, name)
         await comment(pg, name, names.Credential(version, "retired").comment(ref.mark))
     owner = await role(pg, ref.name)
-    if owner is not None and (owner.login or enters_as_owner(ref, owner)):
-        await join(pg, ref.name)
+    if owner is None:
+        return
+    await join(pg, ref.name)
+    if owner.login or enters_as_owner(ref, owner):
         await ensure_no_login(pg, ref.name)
         await end_sessions(pg, ref.name)
-        await comment(pg, ref.name, names.owner_comment(ref.mark))
+    if (names.retired(owner.comment, ref.mark) or 0) < version:
+        await comment(pg, ref.name, names.owner_comment(ref.mark, version))
 
 
 async def prove_refused(server: Server, pg: Session, ref: ComponentRef, version: int, password: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from twin.domain.identity import ComponentRef
 from twin.domain.targets import Target
 from twin.ports.provider import Applied
 from twin.testing.conformance.provider import ProviderConformance
+from twin.testing.conformance.rotation import RotationConformance
 from twin.testing.steps import make_ref, make_step
 
 Opened = tuple[Target, dict[str, str]]
@@ -103,7 +106,7 @@ async def query(applied: Applied, statement: str) -> list[tuple[Any, ...]]:
         return await cursor.fetchall() if cursor.description else []
 
 
-class Suite(ProviderConformance):
+class Suite(ProviderConformance, RotationConformance):
     """What superuser and mere owner of CREATEDB and CREATEROLE both must achieve."""
 
     component_type = DATABASE
@@ -117,13 +120,23 @@ class Suite(ProviderConformance):
         await query(applied, "INSERT INTO proof VALUES ('[1,2]')")
 
     async def put(self, applied: Applied, value: str) -> None:
-        await query(applied, "CREATE TABLE kept (value text)")
+        await query(applied, "CREATE TABLE IF NOT EXISTS kept (value text); TRUNCATE kept")
         await query(applied, f"INSERT INTO kept VALUES ('{value}')")
 
     async def get(self, applied: Applied) -> str | None:
         if (await query(applied, "SELECT to_regclass('kept')"))[0][0] is None:
             return None
         return str((await query(applied, "SELECT value FROM kept"))[0][0])
+
+    def is_refusal(self, error: Exception) -> bool:
+        return isinstance(error, psycopg.OperationalError) and (
+            "authentication failed" in str(error) or "not permitted to log in" in str(error)
+        )
+
+    @asynccontextmanager
+    async def session(self, applied: Applied) -> AsyncIterator[Callable[[], Awaitable[object]]]:
+        async with await psycopg.AsyncConnection.connect(applied.secrets["url"], autocommit=True) as connection:
+            yield partial(connection.execute, "SELECT 1")
 
     def breakages(self) -> Mapping[str, Callable[[Applied], Awaitable[None]]]:
         def by_hand(statement: str, *, inside: bool = False) -> Callable[[Applied], Awaitable[None]]:
