@@ -22,7 +22,7 @@ from twin.children.hiding import hide
 GUARD = Path(__file__).with_name("guard.py")
 LONGEST_LINE = 64 * 1024**2  # bytes
 _OUTPUT_BYTES = 256 * 1024
-_BEAT_SECONDS = 2.0
+_BEAT_SECONDS = 1.0
 _LAST_WORDS_SECONDS = 1.0
 _LAST_WORDS = 600
 

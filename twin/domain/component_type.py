@@ -6,6 +6,7 @@ validate, materialise defaults and tell immutable from scalable inputs without k
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -28,10 +29,11 @@ class ComponentType(Struct, frozen=True, kw_only=True):
     twin makes itself and passes in before the call. `stateful`: removal loses data. `suspends`: the provider can
     suspend it. `bundled`: its inputs refer to files of the blueprint's bundle. `rotates`: it can have two credentials
     side by side (`rotates_input`: only if the input of that name is true). `copies`: the modes in which a clone can
-    take over its data; in another it begins empty. `grants`: people can have access of their own to it. `previews`:
-    the provider can tell what an apply would change, resource by resource. `deadline`
-    bounds one attempt (`deadline_input`: the input of that name does, if it is given) and `settle` is how long an
-    effect may still appear after it, both in seconds.
+    take over its data; in another it begins empty. `declares`: its inputs `outputs` and `secrets` name more of either,
+    for what depends on a program that the twin does not know. `grants`: people can have access of their own to it.
+    `previews`: the provider can tell what an apply would change, resource by resource. `deadline` bounds one attempt
+    (`deadline_input`: the input of that name does, if it is given) and `settle` is how long an effect may still appear
+    after it, both in seconds.
     """
 
     name: str
@@ -46,6 +48,7 @@ class ComponentType(Struct, frozen=True, kw_only=True):
     rotates: bool = False
     rotates_input: str | None = None
     copies: frozenset[str] = frozenset()
+    declares: bool = False
     grants: bool = False
     previews: bool = False
     deadline: float = 120.0
@@ -57,6 +60,12 @@ class ComponentType(Struct, frozen=True, kw_only=True):
         """The schema of each input."""
         properties: dict[str, dict[str, Any]] = self.schema.get("properties", {})
         return properties
+
+    def offered(self, kind: str, inputs: Mapping[str, Any]) -> tuple[str, ...]:
+        """The names that references of this kind (`secrets` or `outputs`) to a component with these inputs may use."""
+        names = self.secrets if kind == "secrets" else self.outputs
+        declared = inputs.get(kind) if self.declares else None
+        return (*names, *(str(each) for each in declared)) if isinstance(declared, list | tuple) else names
 
     @property
     def immutable(self) -> frozenset[str]:

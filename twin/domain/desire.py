@@ -176,8 +176,9 @@ def _check_references(desired: Desired, library: Library) -> None:
                     mend=f"Keep {need!r}, or take the reference out of {name!r} in the same update.",
                 )
         for reference in references(wanted.inputs):
-            source = library.types.get(desired.components[str(reference.component)].type)
-            offered = () if source is None else (source.secrets if reference.kind == "secrets" else source.outputs)
+            needed = desired.components[str(reference.component)]
+            source = library.types.get(needed.type)
+            offered = () if source is None else source.offered(reference.kind, needed.inputs)
             if source is not None and reference.name not in offered:
                 raise NotFound(
                     f"components.{name}: {reference} names nothing; {source.name} gives "

@@ -1,0 +1,54 @@
+"""pulumi.stack against the real CLI, with a backend of files and a directory as the world."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from providers.pulumi.provider import PulumiProvider
+from providers.pulumi.spec import STACK
+from tests.providers.pulumi_world import PASSPHRASE, Shelf, open_provider, step
+from twin.ports.provider import Applied, StepContext
+from twin.testing.conformance.provider import ProviderConformance
+
+
+class TestStack(ProviderConformance):
+    """A stack of two books."""
+
+    component_type = replace(STACK, outputs=("text",), secrets=("url",))
+    credentials = {"passphrase": PASSPHRASE}
+    cuts = 3
+
+    @pytest.fixture(autouse=True)
+    def shelf(self, tmp_path: Path) -> Shelf:
+        self._shelf = Shelf(tmp_path / "shelf")
+        return self._shelf
+
+    @pytest.fixture
+    async def provider(self, tmp_path: Path) -> AsyncIterator[PulumiProvider]:
+        provider = open_provider(tmp_path / "target")
+        yield provider
+        await provider.close()
+
+    def inputs(self, n: int) -> Mapping[str, Any]:
+        return self._shelf.inputs(text=f"edition {n}")
+
+    def step(self, inputs: Mapping[str, Any], secrets: Mapping[str, str], **more: Any) -> StepContext:
+        return step(inputs, secrets=secrets, **more)
+
+    async def use(self, applied: Applied, inputs: Mapping[str, Any]) -> None:
+        books = self._shelf.books(applied.external_id)
+        assert list(books.values()) == [inputs["config"]["text"]] * 2, f"two books with this text: {books}"
+
+    def breakages(self) -> Mapping[str, Callable[[Applied], Awaitable[None]]]:
+        async def scribbled(applied: Applied) -> None:
+            next(self._shelf.directory.glob(f"{applied.external_id}-book-0*")).write_text("scribble")
+
+        async def lost(applied: Applied) -> None:
+            next(self._shelf.directory.glob(f"{applied.external_id}-book-1*")).unlink()
+
+        return {"a book scribbled in": scribbled, "a book lost": lost}
