@@ -54,7 +54,7 @@ from twin.vault.keys import load_keys
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 DECIDERS: Mapping[str, Decider[Any, Any, Any]] = {ENVIRONMENT.kind: ENVIRONMENT, PLATFORM.kind: PLATFORM}
-PROVIDERS = ("postgres", "redis", "nats", "process")
+PROVIDERS = ("postgres", "redis", "nats", "process", "pulumi")
 
 
 def provider_kinds() -> dict[str, ProviderKind]:

@@ -30,6 +30,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 START = "start-up"
 """The request id of what a start does by itself."""
 
+PULUMI_LOCAL = "pulumi/local"
+
 SYSTEM = Principal(TWIN.name, (("*", "admin"),))
 _BY_TWIN = Cause(TWIN, START)
 
@@ -129,6 +131,8 @@ async def ensure_targets(
     if "process" in kinds:
         config = {"directory": str(settings.process_dir)}
         await targets.put(Target(name="process/local", provider="process", config=config), {}, request)
+    if "pulumi" in kinds and not any(view.name == PULUMI_LOCAL for view in present):
+        await _ensure_pulumi(settings, targets, request)
     from providers.local import LocalServers  # clients of three kinds of servers, slow to load for whoever needs none
 
     servers = LocalServers(settings.local_dir)
@@ -141,6 +145,18 @@ async def ensure_targets(
     for target, credentials in servers.targets():
         if target.provider in kinds:
             await targets.put(target, credentials, request)
+
+
+async def _ensure_pulumi(settings: Settings, targets: Targets, request: Request) -> None:
+    """A target for Pulumi's stacks where its CLI is. Its passphrase is minted once, and the vault alone has it."""
+    from providers.pulumi.client import find_cli
+
+    if find_cli() is None:
+        log.info("no target for Pulumi: it has no CLI here", mend="make tools")
+        return
+    config: dict[str, object] = {"directory": str(settings.pulumi_dir.absolute())}
+    passphrase = {"passphrase": secrets.token_urlsafe(32)}
+    await targets.put(Target(name=PULUMI_LOCAL, provider="pulumi", config=config), passphrase, request)
 
 
 class _TargetEntry(msgspec.Struct, forbid_unknown_fields=True):

@@ -29,6 +29,7 @@ def test_the_data_folder_follows_xdg_and_everything_follows_it():
         settings.database_file,
         settings.local_dir,
         settings.process_dir,
+        settings.pulumi_dir,
     )
     assert {each.parent for each in files} == {Path("/data")}
     assert settings.database_url == f"sqlite:///{settings.database_file}"

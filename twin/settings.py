@@ -111,6 +111,11 @@ class Settings(Struct, frozen=True, kw_only=True):
         """Working folders of process components."""
         return self.data_dir / "processes"
 
+    @property
+    def pulumi_dir(self) -> Path:
+        """Programs, plugins and, by default, the state of stacks."""
+        return self.data_dir / "pulumi"
+
 
 class Row(Struct, frozen=True):
     """One setting as documentation shows it."""

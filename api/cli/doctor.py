@@ -49,7 +49,7 @@ def doctor(context: typer.Context, output: Output = None) -> None:
     """Look whether all is well here; each line says ok, or what mends it."""
     session = Session.of(context, output)
     checks: list[Check] = []
-    for look in (_python, _wheels, _git, _variables, _data_folder, _service, _local_servers):
+    for look in (_python, _wheels, _git, _pulumi, _variables, _data_folder, _service, _local_servers):
         checks += _looked(look, session)
     if session.screen.json:
         session.show([{"name": c.name, "state": c.state, "said": c.said, "mend": c.mend} for c in checks])
@@ -98,6 +98,26 @@ def _git(session: Session) -> Iterator[Check]:
         name="git",
         said=found or "not found; components with a git source need it",
         mend=None if found else "Install git, or use sources from the bundle.",
+        must=False,
+    )
+
+
+def _pulumi(session: Session) -> Iterator[Check]:
+    if importlib.util.find_spec("pulumi") is None:
+        yield Check(
+            name="Pulumi",
+            said="not installed; components of type pulumi.stack need it",
+            mend="pip install 'twin[pulumi]'",
+            must=False,
+        )
+        return
+    from providers.pulumi.client import find_cli
+
+    found = find_cli()
+    yield Check(
+        name="Pulumi",
+        said=found or "its CLI is not found; components of type pulumi.stack need it",
+        mend=None if found else "make tools, or put pulumi 3.250 on the PATH; then start the twin again",
         must=False,
     )
 

@@ -146,7 +146,7 @@ class Client:
 
 def find_cli() -> str | None:
     """The CLI of `make tools`, or that on the PATH of the twin."""
-    places = [str(Path(".tools", "pulumi")), str(Path(".tools", "bin")), os.environ.get("PATH", "")]
+    places = [str(Path(__file__).parents[2] / ".tools"), ".tools", os.environ.get("PATH", "")]
     return shutil.which("pulumi", path=os.pathsep.join(places))
 
 

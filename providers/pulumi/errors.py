@@ -40,11 +40,12 @@ RULES = (
         "Install it beside the CLI on the worker (pulumi-language-…; `make tools` for Python)",
     ),
     Rule(
-        r"no resource plugin|could not (automatically )?(load|find|download) plugin|failed to (load|download|install) plugin"
-        r"|error (down|up)loading plugin|plugin \[.*\] (not found|is missing)|could not find latest version for provider",
+        r"no resource plugin|could not (automatically )?(load|find|download) plugin"
+        r"|failed to (load|download|install) plugin|error downloading plugin|plugin \[.*\] (not found|is missing)"
+        r"|could not find latest version for provider",
         "lacks a plugin",
         "plugin",
-        "Install it on the worker (pulumi plugin install …, under the target's PULUMI_HOME), or open the way to its download",
+        "Install it on the worker (pulumi plugin install …, under the target's PULUMI_HOME), or let it be downloaded",
     ),
     Rule(
         r"throttl|rate (limit )?exceeded|ratelimit|too ?many ?requests|\b429\b|slow ?down|requestlimitexceeded",
@@ -150,9 +151,8 @@ def _engine(target: str, stack: str, said: str, errors: Sequence[tuple[str, str]
     name = urn.rpartition("::")[2]
     where = f" at {name} ({urn.split('::')[2]})" if urn.count("::") >= 3 else ""
     text = text[:_LONGEST]
-    whole = " ".join([said, *(each for _, each in told)]) if not told else " ".join(each for _, each in told)
-    if protected := re.search(r"(because it is|is) protected|unprotect", whole, re.IGNORECASE):
-        del protected
+    whole = " ".join(each for _, each in told) if told else said
+    if re.search(r"is protected|unprotect", whole, re.IGNORECASE):
         return blocked(
             target,
             f"protected-{stack}",

@@ -21,7 +21,8 @@ exec "{python}" -u -m pulumi.dynamic "$@"
 
 class Layout:
     """One directory: `programs/` unpacked bundles by digest, `plugins/` Pulumi's home, `state/` the backend of files,
-    `locks/`, `answers/` of humans about cut creates, `work/` of running attempts, `bin/` the plugin for dynamic providers."""
+    `locks/`, `answers/` of humans about cut creates, `work/` of running attempts, `bin/` the plugin for dynamic
+    providers."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory

@@ -213,7 +213,7 @@ class PulumiProvider:
                 raise Transient("The processes of an earlier attempt cannot be ended yet.")
 
     def _record(self, step: StepContext, inputs: Mapping[str, Any]) -> str:
-        """Who works on the stack and until when, for whoever finds it locked; and what it was applied with, by digest."""
+        """Who works on the stack and until when, for whoever finds it locked; and its inputs, by digest."""
         until = step.deadline + timedelta(seconds=STACK.settle)
         return json.dumps({"host": this_host(), "deadline": until.timestamp(), "inputs": self._digests(inputs)})
 
@@ -230,7 +230,7 @@ class PulumiProvider:
         }
 
     def _other_inputs(self, inputs: Mapping[str, Any], applied: Mapping[str, str]) -> dict[str, str]:
-        """Which inputs differ from those that the stack was last applied with; what is still a reference is not known."""
+        """Which inputs differ from those of the last apply; what is still a reference is not known."""
         now, drift = self._digests(inputs), {}
         for name, value in now.items():
             if applied.get(name) != value:
@@ -251,7 +251,7 @@ class PulumiProvider:
 def _applied(
     ref: ComponentRef, stack: Stack, step: StepContext, public: Mapping[str, Any], secret: Mapping[str, Any]
 ) -> Applied:
-    """The program's outputs, by what they are and what the inputs declare. Raises Terminal for one that is not there."""
+    """The program's outputs, by what they are and what the inputs declare; Terminal for one that is not there."""
     hidden = dict(secret)
     hidden |= {name: public[name] for name in stack.secrets if name in public}
     if stack.rotates:

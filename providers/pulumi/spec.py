@@ -20,9 +20,7 @@ PASSPHRASE = "passphrase"  # noqa: S105 - a credential's name
 PASSWORD = "password"  # noqa: S105 - a credential's name
 _VARIABLE = re.compile(r"^(?!TWIN_|PULUMI_)[A-Za-z_][A-Za-z0-9_]*$")
 
-Function = Annotated[
-    str, Meta(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$", max_length=255)
-]
+Function = Annotated[str, Meta(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$", max_length=255)]
 Folder = Annotated[str, Meta(pattern=r"^(?!/)[^\0\\]+$", max_length=1024)]
 OutputName = Annotated[str, Meta(min_length=1, max_length=255)]
 VariableName = Annotated[str, Meta(pattern=r"^(?!TWIN_|PULUMI_)[A-Za-z_][A-Za-z0-9_]*$")]
@@ -31,7 +29,9 @@ VariableName = Annotated[str, Meta(pattern=r"^(?!TWIN_|PULUMI_)[A-Za-z_][A-Za-z0
 class Stack(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Inputs of `pulumi.stack`: a program in the bundle, and what it is told."""
 
-    program: Annotated[Function | None, Meta(description="`package.module:function` of the bundle.", extra_json_schema=SHOWN)] = None
+    program: Annotated[
+        Function | None, Meta(description="`package.module:function` of the bundle.", extra_json_schema=SHOWN)
+    ] = None
     source: Annotated[
         Folder | None,
         Meta(
@@ -84,6 +84,7 @@ STACK = ComponentType(
     bundled=True,
     rotates=True,
     rotates_input="rotates",
+    previews=True,
     deadline=900.0,
     deadline_input="timeout",
     settle=10.0,

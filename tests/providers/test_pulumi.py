@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from msgspec.structs import replace
@@ -20,8 +20,8 @@ class TestStack(ProviderConformance):
     """A stack of two books."""
 
     component_type = replace(STACK, outputs=("text",), secrets=("url",))
-    credentials = {"passphrase": PASSPHRASE}
-    cuts = 3
+    credentials: ClassVar = {"passphrase": PASSPHRASE}
+    cuts = 2
 
     @pytest.fixture(autouse=True)
     def shelf(self, tmp_path: Path) -> Shelf:

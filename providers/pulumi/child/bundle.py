@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable
 from types import CodeType
-from typing import Any
+from typing import Any, cast
 
 import dill._dill
 
@@ -71,4 +71,4 @@ def function(name: str) -> Callable[..., Any]:
     found = getattr(module, attribute, None)
     if not callable(found):
         raise HookMissing(f"The module {module_name!r} of the bundle has no function {attribute!r}.")
-    return found
+    return cast("Callable[..., Any]", found)

@@ -194,9 +194,7 @@ class Operations:
 
     def _up(self, deployment: Deployment, *, refresh: bool) -> Listener:
         listener = Listener(self._pipe.progress, len(resources(deployment)))
-        self._engine(
-            listener, lambda stack: stack.up(on_event=listener, refresh=refresh), program=self._program()
-        )
+        self._engine(listener, lambda stack: stack.up(on_event=listener, refresh=refresh), program=self._program())
         return listener
 
     def _program(self) -> Callable[[], Any] | None:

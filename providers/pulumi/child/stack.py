@@ -10,6 +10,7 @@ import json
 import subprocess
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -134,11 +135,7 @@ class Workspace:
 
     def opened(self, program: Callable[[], Any] | None = None) -> QuickStack:
         """The Automation API's view of it, to work on."""
-        try:
-            command = PulumiCommand()
-        except FileNotFoundError:
-            raise CliMissing(_CLI) from None
-        return QuickStack(self.name, LocalWorkspace(str(self.folder), program=program, pulumi_command=command))
+        return QuickStack(self.name, LocalWorkspace(str(self.folder), program=program, pulumi_command=_command()))
 
 
 class QuickStack(Stack):
@@ -159,6 +156,14 @@ class QuickStack(Stack):
         return UpdateSummary(
             kind="update", start_time=datetime.now(UTC), message="", environment={}, config={}, result="succeeded"
         )
+
+
+@cache
+def _command() -> PulumiCommand:
+    try:
+        return PulumiCommand()
+    except FileNotFoundError:
+        raise CliMissing(_CLI) from None
 
 
 def absent(said: str) -> bool:

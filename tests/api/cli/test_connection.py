@@ -175,8 +175,8 @@ def test_a_stream_that_breaks_goes_on_after_the_last_event(service: Service, con
         hangs_up,
         says(200, b"id: two\ndata: 2\n\n", "text/event-stream"),
     ]
-    events = connection.events("/v1/x/events", {"limit": 5})
-    assert [next(events), next(events)] == [b"1", b"2"]
+    events = connection.told("/v1/x/events", {"limit": 5})
+    assert [next(events), next(events)] == [("message", b"1"), ("message", b"2")]
     events.close()
     assert [path for _, path, _, _ in service.asked] == [
         "/v1/x/events?limit=5",

@@ -49,10 +49,8 @@ class BookProvider(ResourceProvider):
 
     def delete(self, id_, props):
         note(props["directory"], "deleting", props["title"])
-        try:
+        if os.path.exists(id_):
             os.remove(id_)
-        except FileNotFoundError:
-            pass
         time.sleep(props["delay"])
 
     def lookup(self, props):
