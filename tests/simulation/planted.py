@@ -97,6 +97,8 @@ _REFUSED = """    if running is None or running.epoch != given.epoch:
         yield from _refuse(env, given, context)
 """
 
+_NEWEST_OWN = "        own = credentials[max(credentials)] if credentials else self._of(tx, env, key.instance, None)\n"
+
 BUGS = (
     _one(
         "epoch not compared",
@@ -240,24 +242,24 @@ _under_epoch = _under_epoch""",
         2,
         (
             Edit(
-                "twin/engine/execute.py",
-                "                tx.put_secret(env.id, key.instance, 1, name, sealed)\n",
-                "                assert sealed\n",
+                "twin/engine/secrets.py",
+                "            self._put(tx, env.id, component, version or 1, name, self._vault.mint())\n",
+                "            assert self._vault.mint()\n",
             ),
             Edit(
-                "twin/engine/execute.py",
-                "        wanted = env.desired.components.get(key.component)\n        return Attempt(",
-                "        wanted = env.desired.components.get(key.component)\n"
-                "        minted = self._types[wanted.type].minted if wanted is not None else ()\n"
-                "        secrets = {**{name: self._vault.mint() for name in minted}, **secrets}\n"
-                "        return Attempt(",
+                "twin/engine/secrets.py",
+                _NEWEST_OWN,
+                _NEWEST_OWN + "        if key.verb == 'apply' and wanted is not None:\n"
+                "            minted = self._types[wanted.type].minted\n"
+                "            own = {**{name: self._vault.mint() for name in minted}, **own}\n"
+                "            credentials = {max(credentials): own} if credentials else {}\n",
             ),
         ),
     ),
     _one(
         "idempotency ignored",
         1,
-        "twin/service/twins.py",
+        "twin/service/accepting.py",
         "    known = tx.idempotent(request.by.name, request.idempotency_key)\n",
         "    known: IdempotentReply | None = None\n",
     ),
