@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from providers.local import LocalServers
+
+if TYPE_CHECKING:
+    from tests.aws import Aws
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +19,12 @@ def local_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSer
     servers = LocalServers(tmp_path_factory.mktemp("servers"))
     yield servers
     servers.remove()
+
+
+@pytest.fixture(scope="session")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
+    """An AWS account for the whole run."""
+    from tests.aws import running  # boto3 takes its time, and few need it
+
+    with running(tmp_path_factory.mktemp("aws")) as account:
+        yield account

@@ -21,8 +21,8 @@ import httpx
 import psutil
 
 from providers.local import LocalServers
-from providers.process import world
 from twin import settings as configuration
+from twin.children import processes
 from twin.domain.errors import Problem
 from twin.domain.identity import EnvironmentId, ownership_mark
 from twin.settings import Settings
@@ -174,15 +174,15 @@ def _end_apps(environments: Path) -> None:
     """End the processes of every environment that has files there: SIGTERM, and SIGKILL after some seconds."""
     marks = [ownership_mark(EnvironmentId(path.name)) for path in environments.glob("env_*")]
 
-    def find() -> list[world.Marked]:
-        return [process for mark in marks for process in world.marked(mark)]
+    def find() -> list[processes.Marked]:
+        return [process for mark in marks for process in processes.marked(mark)]
 
     async def nothing() -> None:
         """Nobody waits for a sign of life."""
 
     if found := find():
         _say(f"stopping {len(found)} processes of apps")
-        if left := asyncio.run(world.stop(find, grace=GRACE, beat=nothing)):
+        if left := asyncio.run(processes.stop(find, grace=GRACE, beat=nothing)):
             pids = " ".join(str(process.pid) for process in left)
             raise Failed(f"Processes of apps do not end: {pids}. Try: kill -9 {pids}")
 

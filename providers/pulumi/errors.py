@@ -26,6 +26,7 @@ class Rule(NamedTuple):
 
 
 RULES = (
+    Rule(r"\b(exit )?code:? -\d+\b|signal: killed", "has lost its CLI, which was killed"),
     Rule(r"currently locked by|another update is currently in progress", "is locked by another attempt"),
     Rule(
         r"incorrect passphrase|passphrase must be set|cipher: message authentication failed|unable to decrypt",

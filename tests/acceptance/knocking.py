@@ -33,14 +33,17 @@ async def knock(url: str) -> None:
         with redis.Redis.from_url(url, socket_timeout=10) as client:
             client.ping()
     elif scheme == "nats":
-        import nats
+        import nats.aio.client
 
         async def quiet(error: Exception) -> None:
             """The call raises it too."""
 
-        client = await nats.connect(url, allow_reconnect=False, connect_timeout=10, error_cb=quiet)
-        await client.flush(10)
-        await client.close()
+        client = nats.aio.client.Client()
+        try:
+            await client.connect(url, allow_reconnect=False, connect_timeout=10, error_cb=quiet)
+            await client.flush(10)
+        finally:
+            await client.close()  # also a connection that did not come about leaves something open
     else:
         raise ValueError(f"nobody knows how to knock at {scheme}")
 

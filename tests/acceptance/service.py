@@ -210,6 +210,14 @@ class Service:
 
     def twin(self, *arguments: str) -> str:
         """What a command of the command line says on stdout."""
+        return self._run(*arguments).stdout
+
+    def watch(self, *arguments: str) -> str:
+        """What it says to whoever watches: progress goes to stderr."""
+        done = self._run(*arguments)
+        return done.stdout + done.stderr
+
+    def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [*TWIN, *arguments],
             env=self.environ,
@@ -220,7 +228,7 @@ class Service:
             check=False,
         )
         assert done.returncode == 0, (arguments, done.returncode, done.stdout, done.stderr)
-        return done.stdout
+        return done
 
 
 def _variables(settings: dict[str, object]) -> dict[str, str]:

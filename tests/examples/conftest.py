@@ -7,13 +7,11 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.aws import Aws, running
 
 PROJECT = Path(__file__).parents[2]
 LONGEST = 120.0
@@ -76,13 +74,6 @@ def cli() -> Path:
     found = shutil.which("pulumi", path=os.pathsep.join([str(PROJECT / ".tools"), os.environ["PATH"]]))
     assert found, "there is no pulumi: make tools"
     return Path(found)
-
-
-@pytest.fixture(scope="session")
-def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
-    """AWS for the whole run."""
-    with running(tmp_path_factory.mktemp("aws")) as account:
-        yield account
 
 
 @pytest.fixture

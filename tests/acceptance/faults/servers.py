@@ -7,6 +7,7 @@ import signal
 import psutil
 
 from providers.local import LocalServers
+from providers.local.processes import is_alive
 from tests.waiting import eventually
 
 
@@ -16,4 +17,4 @@ def kill(servers: LocalServers, kind: str) -> None:
     assert status.pid is not None
     process = psutil.Process(status.pid)
     process.send_signal(signal.SIGKILL)
-    eventually(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+    eventually(lambda: not is_alive(process))

@@ -23,7 +23,7 @@ def create(directory: str, seconds: float, thing: Mapping[str, Any]) -> str:
     time.sleep(seconds / 2)
     Path(directory).mkdir(parents=True, exist_ok=True)
     _write(directory, id_, thing)
-    _note(directory, "create", id_, thing["name"])
+    _note(directory, "create", id_, thing)
     time.sleep(seconds / 2)
     return id_
 
@@ -34,7 +34,7 @@ def change(directory: str, seconds: float, id_: str, thing: Mapping[str, Any]) -
     if look(directory, id_) is None:
         raise LookupError(f"{id_} is not there")
     _write(directory, id_, thing)
-    _note(directory, "change", id_, thing["name"])
+    _note(directory, "change", id_, thing)
     time.sleep(seconds / 2)
 
 
@@ -44,7 +44,7 @@ def remove(directory: str, seconds: float, id_: str) -> None:
     found = look(directory, id_)
     if found is not None:
         _path(directory, id_).unlink(missing_ok=True)
-        _note(directory, "remove", id_, found["name"])
+        _note(directory, "remove", id_, found)
     time.sleep(seconds / 2)
 
 
@@ -76,7 +76,7 @@ def _write(directory: str, id_: str, thing: Mapping[str, Any]) -> None:
     os.replace(unfinished, _path(directory, id_))
 
 
-def _note(directory: str, what: str, id_: str, name: str) -> None:
-    line = json.dumps({"what": what, "id": id_, "name": name, "at": time.time()}) + "\n"
+def _note(directory: str, what: str, id_: str, thing: Mapping[str, Any]) -> None:
+    line = {"what": what, "id": id_, "stack": thing["stack"], "name": thing["name"], "at": time.time()}
     with (Path(directory) / "journal").open("a") as journal:
-        journal.write(line)
+        journal.write(json.dumps(line) + "\n")
