@@ -16,6 +16,7 @@ from providers.nats import users
 from providers.nats.accounts import ADOPTING, LIMITS, Account, AccountsFile, JetStreamLimits, User
 from providers.nats.client import MARK, NatsClient, stream_config
 from providers.nats.spec import TYPES, Config, Credentials, StreamInputs, read, read_inputs
+from twin.domain.errors import Transient
 from twin.domain.identity import ComponentRef, EnvironmentId, Placement, ownership_mark
 from twin.domain.targets import Target
 from twin.ports.provider import Applied, Member, Observed, Resource, StepContext
@@ -136,6 +137,9 @@ class NatsProvider:
     async def _applied(self, ref: ComponentRef, step: StepContext) -> Applied:
         """What the newest credential gives, once the server has taken it."""
         user, password = users.application(ref.name, step.version), step.live[step.version]["password"]
+        account = self._accounts.read().get(ref.name)
+        if account is not None and account.user(user) is None:
+            raise Transient(f"Credential {step.version} of {ref.name} has been retired meanwhile.")
         await self._client.check_login(user, password)
         return Applied(
             external_id=ref.name,

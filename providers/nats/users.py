@@ -91,11 +91,16 @@ def members(account: str, users: Iterable[User]) -> list[User]:
 
 def with_credentials(name: str, before: Account, passwords: Mapping[int, str]) -> list[User]:
     """Everybody in the account `name`, the application with these passwords by version: no other version of it ends,
-    and members who were locked out may enter again."""
+    and members who were locked out may enter again.
+
+    A version that is missing below one that is there has been retired, and a late call does not bring it back.
+    """
     applied = applications(name, before.users)
+    newest = max(applied, default=0)
     for version, password in passwords.items():
-        user = application(name, version)
-        applied[version] = with_hash(user, password, before.user(user), APPLICATION)
+        if version in applied or version > newest:
+            user = application(name, version)
+            applied[version] = with_hash(user, password, before.user(user), APPLICATION)
     return [*applied.values(), *(_unlocked(user) for user in members(name, before.users))]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -134,10 +134,12 @@ class NatsHooks(ProviderHooks):
 
     component_type = KIND.types[0]
 
+    reload_grace: ClassVar[int] = 0
+
     @pytest.fixture
     async def provider(self, local_servers: LocalServers) -> AsyncIterator[NatsProvider]:
         """A provider for the local server."""
-        self.target, self.credentials = local_target(local_servers)
+        self.target, self.credentials = local_target(local_servers, reload_grace=self.reload_grace)
         self.opened = KIND.open(self.target, self.credentials)
         yield self.opened
         await self.opened.close()

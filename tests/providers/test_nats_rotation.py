@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
+from typing import Any
 
 import nats.errors
 import pytest
@@ -13,11 +16,33 @@ from providers.local import LocalServers
 from providers.nats import KIND, users
 from providers.nats.accounts import Account
 from providers.nats.provider import NatsProvider
-from tests.providers.nats_world import INPUTS, TIMEOUT, client, components, local_target
+from tests.providers.nats_world import INPUTS, TIMEOUT, NatsHooks, client, components, local_target
 from twin.domain.errors import Transient
 from twin.domain.identity import ComponentRef
 from twin.ports.provider import Applied, StepContext
+from twin.testing.conformance.rotation import RotationConformance
 from twin.testing.steps import make_ref, make_step
+
+
+class TestStreamRotation(NatsHooks, RotationConformance):
+    """What every provider must do that rotates credentials."""
+
+    reload_grace = 60
+
+    def is_refusal(self, error: Exception) -> bool:
+        return "authorization violation" in str(error).lower()
+
+    @asynccontextmanager
+    async def session(self, applied: Applied) -> AsyncIterator[Callable[[], Awaitable[Any]]]:
+        """A reload may close a connection that is being opened, and says nothing of authorization: every client of
+        NATS tries again, and so does this one. Once open, it does not reconnect."""
+        async with AsyncExitStack() as stack:
+            while True:
+                with suppress(OSError, nats.errors.UnexpectedEOF):
+                    connection = await stack.enter_async_context(client(applied))
+                    break
+            yield partial(connection.flush, TIMEOUT)
+
 
 PASSWORDS = {n: {"password": f"minted-for-version-{n}-and-long"} for n in range(1, 9)}
 
