@@ -35,6 +35,9 @@ PAUSES = (0.05, 0.1, 0.25)
 PAGE = 128
 """Accounts per page of the inventory."""
 
+COPIED = "twin.copied"
+"""The key in a stream's metadata that says that it began as a copy: which, and what came of it."""
+
 MARK = "twin.mark"
 """The key in a stream's metadata that says which environment owns it."""
 
@@ -139,15 +142,17 @@ class NatsClient:
 
     async def ensure_stream(self, account: str, stream: StreamConfig) -> None:
         """Create the stream, or change it to this configuration; what it holds stays, as far as there is room."""
-        async with self._jetstream(account) as jetstream:
+        async with self.jetstream(account) as jetstream:
             try:
+                present = (await jetstream.stream_info(str(stream.name))).config.metadata or {}
+                stream.metadata = {**{k: v for k, v in present.items() if k == COPIED}, **(stream.metadata or {})}
                 await jetstream.update_stream(stream)
             except NotFoundError:
                 await jetstream.add_stream(stream)
 
     async def delete_streams(self, account: str) -> None:
         """Delete all streams of the account and what they hold; none is success."""
-        async with self._jetstream(account) as jetstream:
+        async with self.jetstream(account) as jetstream:
             while streams := await jetstream.streams_info():
                 for stream in streams:
                     try:
@@ -200,8 +205,8 @@ class NatsClient:
         return self._connection(self._credentials.system_user, self._credentials.system_password, SYSTEM_REFUSED)
 
     @asynccontextmanager
-    async def _jetstream(self, account: str) -> AsyncIterator[JetStreamContext]:
-        """JetStream as the twin's user in `account`."""
+    async def jetstream(self, account: str) -> AsyncIterator[JetStreamContext]:
+        """JetStream as the twin's user in `account`, for a moment: as long as it is open nobody can reload."""
         async with (
             self._steady(),
             self._connection(admin(account), self.admin_password(account), ACCOUNT_REFUSED) as connection,

@@ -12,14 +12,14 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from providers.nats import users
+from providers.nats import copying, users
 from providers.nats.accounts import ADOPTING, LIMITS, Account, AccountsFile, JetStreamLimits, User
 from providers.nats.client import MARK, NatsClient, stream_config
 from providers.nats.spec import TYPES, Config, Credentials, StreamInputs, read, read_inputs
-from twin.domain.errors import Transient
+from twin.domain.errors import Terminal, Transient
 from twin.domain.identity import ComponentRef, EnvironmentId, Placement, ownership_mark
 from twin.domain.targets import Target
-from twin.ports.provider import Applied, Member, Observed, Resource, StepContext
+from twin.ports.provider import Applied, Member, Observed, Resource, Seeded, Source, StepContext
 
 NANOSECONDS = 1_000_000_000
 
@@ -92,6 +92,30 @@ class NatsProvider:
                 await self._client.check_login(user, password)
             given[member.name] = self._secrets(user, password)
         return given
+
+    async def seed(self, ref: ComponentRef, step: StepContext, source: Source) -> Seeded:
+        """The source's messages, in a stream of an account that no application can enter yet. A copy without its mark
+        is dropped and begun anew."""
+        if source.mode != "full":
+            raise Terminal(f"a stream has no {source.mode} copies", mend="Clone with data: full, or none.")
+        if not isinstance(source.provider, NatsProvider):
+            raise Terminal(f"{source.ref.component} of the source is no stream of NATS")
+        here, key = partial(self._client.jetstream, ref.name), step.idempotency_key
+        if (account := self._accounts.read().get(ref.name)) is not None:
+            if (done := await copying.finished(here, ref.component, key)) is not None:
+                return done
+            if users.applications(ref.name, account.users):
+                raise Transient(f"{ref.name} is in use already.")  # an attempt that comes too late harms nobody
+        if source.ref.name not in source.provider._accounts.read():
+            raise Terminal(
+                f"{source.ref.component} of {source.ref.environment_name} is gone, so it cannot be copied",
+                mend="Destroy this clone; clone what there is, or create an environment that begins empty.",
+            )
+        await self._ensure_account(ref, lambda before: ())
+        await self._client.delete_streams(ref.name)
+        there = partial(source.provider._client.jetstream, source.ref.name)
+        config = stream_config(ref.component, ref.mark, read_inputs(step.inputs))
+        return await copying.copy(there, source.ref.component, here, config, key, step.heartbeat)
 
     async def suspend(self, ref: ComponentRef, step: StepContext) -> None:
         """Take the application's users away and lock members out, which closes their connections; the stream keeps

@@ -121,6 +121,7 @@ TYPES: tuple[ComponentType, ...] = (
         outputs=("host", "port", "user", "account", "stream"),
         stateful=True,
         suspends=True,
+        copies=frozenset({"full"}),
         rotates=True,
         grants=True,
         deadline=60.0,

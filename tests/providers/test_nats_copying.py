@@ -1,0 +1,130 @@
+"""A stream becomes a copy of another one, on a real server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+
+import nats.errors
+import pytest
+from nats.js.api import ConsumerConfig
+from nats.js.errors import NotFoundError
+
+from providers.local import LocalServers
+from providers.nats import KIND
+from providers.nats.provider import NatsProvider
+from tests.providers.nats_world import NatsHooks, administrator, apply, client, components, local_target, login
+from twin.domain.errors import Terminal
+from twin.domain.identity import ComponentRef
+from twin.ports.provider import Applied, Source
+from twin.testing.conformance.copying import CopyConformance
+from twin.testing.steps import make_step
+
+
+class TestStreamCopies(NatsHooks, CopyConformance):
+    """What every provider must do that copies."""
+
+    copy_cuts = 4
+
+    async def fill(self, applied: Applied, values: Sequence[str]) -> None:
+        async with client(applied) as connection:
+            for value in values:
+                await connection.jetstream().publish("work.kept", value.encode())
+
+    async def values(self, applied: Applied) -> list[str]:
+        async with client(applied) as connection:
+            jetstream, stream = connection.jetstream(), applied.outputs["stream"]
+            state = (await jetstream.stream_info(stream)).state
+            found = []
+            for number in range(state.first_seq, state.last_seq + 1) if state.messages else ():
+                with suppress(NotFoundError):  # `use` takes away again what it wrote
+                    found.append(((await jetstream.get_msg(stream, number)).data or b"").decode())
+            return found
+
+    async def enterable(self, ref: ComponentRef, source: Applied) -> bool:
+        """As the application that it will be, with the source's password; and as the source's own."""
+        user = source.outputs["user"].replace(source.outputs["account"], ref.name)
+        for name in (user, ref.name):
+            try:
+                async with login(
+                    {"url": f"nats://{source.outputs['host']}:{source.outputs['port']}"},
+                    user=name,
+                    password=source.secrets["password"],
+                ):
+                    return True
+            except (nats.errors.Error, OSError):
+                continue
+        return False
+
+
+def source_of(provider: NatsProvider, ref: ComponentRef) -> Source:
+    return Source(ref=ref, provider=provider, inputs={}, mode="full")
+
+
+@pytest.fixture
+async def provider(local_servers: LocalServers) -> AsyncIterator[NatsProvider]:
+    """A provider for the local server."""
+    opened = KIND.open(*local_target(local_servers))
+    yield opened
+    await opened.close()
+
+
+async def test_headers_subjects_and_gaps_are_copied_in_order(provider: NatsProvider) -> None:
+    async with components(provider, "jobs", "jobs") as (origin, copy):
+        applied = await apply(provider, origin)
+        async with client(applied) as connection:
+            jetstream = connection.jetstream()
+            for number in range(1200):
+                headers = {"Nats-Msg-Id": f"id-{number}", "Trace": f"t-{number}"}
+                await jetstream.publish(f"work.{number % 3}", str(number).encode(), headers=headers)
+        async with administrator(provider, applied) as admin:
+            for number in (1, 2, 700):
+                await admin.jetstream().delete_msg("jobs", number)
+            await admin.jetstream().publish("work.same", b"twice", headers={"Nats-Msg-Id": "gone-by"})
+        step = make_step({"subjects": ["work.>"], "max_bytes": 1 << 20})
+        seeded = await provider.seed(copy, step, source_of(provider, origin))
+        assert (seeded.rows, seeded.point) == (1198, "jobs@1201")
+        taken = await apply(provider, copy)
+        async with client(taken) as connection:
+            jetstream = connection.jetstream()
+            first, last = await jetstream.get_msg("jobs", 1), await jetstream.get_msg("jobs", 1197)
+            assert (first.data, first.subject, first.headers) == (b"2", "work.2", {"Trace": "t-2"})
+            assert (last.data, last.subject) == (b"1199", "work.2")
+
+
+async def test_the_consumers_of_a_work_queue_are_not_disturbed(provider: NatsProvider) -> None:
+    async with components(provider, "jobs", "jobs") as (origin, copy):
+        inputs = {"retention": "workqueue"}
+        applied = await apply(provider, origin, **inputs)
+        async with client(applied) as connection:
+            jetstream = connection.jetstream()
+            for number in range(5):
+                await jetstream.publish("work.do", str(number).encode())
+            mine = await jetstream.pull_subscribe("work.>", "worker", config=ConsumerConfig(ack_wait=60))
+            (taken,) = await mine.fetch(1, timeout=5)
+            step = make_step({"subjects": ["work.>"], "max_bytes": 1 << 20, **inputs})
+            seeded = await provider.seed(copy, step, source_of(provider, origin))
+            assert seeded.rows == 5, "what is handed out and not acknowledged is still owed"
+            await taken.ack()
+            rest = await mine.fetch(4, timeout=5)
+            assert [each.data for each in rest] == [b"1", b"2", b"3", b"4"], "none was taken away, none comes twice"
+            assert (await jetstream.stream_info("jobs")).state.consumer_count == 1
+
+
+async def test_what_the_copys_subjects_do_not_take_is_named(provider: NatsProvider) -> None:
+    async with components(provider, "jobs", "jobs") as (origin, copy):
+        applied = await apply(provider, origin)
+        async with client(applied) as connection:
+            await connection.jetstream().publish("work.odd", b"1")
+        step = make_step({"subjects": ["work.even"], "max_bytes": 1 << 20})
+        with pytest.raises(Terminal, match=r"work\.odd") as refused:
+            await provider.seed(copy, step, source_of(provider, origin))
+        assert refused.value.field == "subjects"
+
+
+async def test_what_an_interest_stream_holds_is_for_consumers_that_are_not_copied(provider: NatsProvider) -> None:
+    async with components(provider, "jobs", "jobs") as (origin, copy):
+        await apply(provider, origin, retention="interest")
+        step = make_step({"subjects": ["work.>"], "max_bytes": 1 << 20, "retention": "interest"})
+        assert (await provider.seed(copy, step, source_of(provider, origin))).rows == 0
+        await apply(provider, copy, retention="interest")
