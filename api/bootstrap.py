@@ -10,7 +10,6 @@ import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import structlog
 import uvicorn
@@ -25,10 +24,8 @@ from api.listening import listening
 from api.services import Services
 from twin import logs
 from twin.domain.component_type import ComponentType
-from twin.domain.decider import Decider
+from twin.domain.deciders import DECIDERS
 from twin.domain.errors import Unavailable
-from twin.domain.platform import PLATFORM
-from twin.domain.twin import ENVIRONMENT
 from twin.engine.embedded.names import new_name
 from twin.engine.embedded.worker import Worker
 from twin.engine.execute import Executor
@@ -53,7 +50,6 @@ from twin.vault.keys import load_keys
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-DECIDERS: Mapping[str, Decider[Any, Any, Any]] = {ENVIRONMENT.kind: ENVIRONMENT, PLATFORM.kind: PLATFORM}
 PROVIDERS = ("postgres", "redis", "nats", "process", "pulumi")
 
 

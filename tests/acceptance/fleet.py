@@ -16,8 +16,7 @@ from pathlib import Path
 
 from twin import logs
 from twin.domain.blueprint import Blueprint
-from twin.domain.platform import PLATFORM
-from twin.domain.twin import ENVIRONMENT
+from twin.domain.deciders import DECIDERS
 from twin.ports.store import Tx
 from twin.store import open_store
 from twin.testing.blueprints import TARGETS, guestbook, guestbook_components
@@ -42,8 +41,7 @@ async def make(file: Path, count: int, blueprint: str) -> tuple[float, float]:
     """Make them; the seconds that took, and those on the CPU. Every tenth one has a time to live, and so a timer."""
     # The clock stands at the real time: the service that finds the file must find nothing due in it.
     clock = VirtualClock(start=datetime.now(UTC))
-    deciders = {ENVIRONMENT.kind: ENVIRONMENT, PLATFORM.kind: PLATFORM}
-    store = open_store(f"sqlite:///{file}", deciders=deciders, clock=clock, inline=True)
+    store = open_store(f"sqlite:///{file}", deciders=DECIDERS, clock=clock, inline=True)
     world = World(store, clock, SimulatedWorld())
 
     def place(tx: Tx) -> None:

@@ -20,13 +20,11 @@ from twin import logs
 from twin.domain.blueprint import Blueprint
 from twin.domain.blueprint_document import document, parse
 from twin.domain.component_type import SCALABLE, ComponentType, inputs_schema
-from twin.domain.decider import Decider
+from twin.domain.deciders import DECIDERS
 from twin.domain.identity import TWIN, ComponentRef, EnvironmentId, Placement
-from twin.domain.platform import PLATFORM
 from twin.domain.signals import parse as parse_signal
 from twin.domain.signals.create import Create
 from twin.domain.targets import Target
-from twin.domain.twin import ENVIRONMENT
 from twin.engine.embedded.names import new_name
 from twin.engine.embedded.worker import Worker
 from twin.engine.execute import Executor
@@ -45,7 +43,6 @@ from twin.vault.keys import Key
 ADMIN = Principal("ann", (("*", "admin"),))
 PROJECT = "bench"
 SLOTS = 64
-DECIDERS: dict[str, Decider[Any, Any, Any]] = {ENVIRONMENT.kind: ENVIRONMENT, PLATFORM.kind: PLATFORM}
 
 
 class CounterInputs(Struct, frozen=True, forbid_unknown_fields=True):

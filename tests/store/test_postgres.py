@@ -114,6 +114,35 @@ async def test_a_second_transition_waits_for_the_first_and_its_time_is_after_it(
     assert times == sorted(times)
 
 
+@pytest.mark.parametrize("there", [True, False])
+async def test_what_others_rely_on_stays_until_they_commit_and_is_not_theirs_alone(
+    store: SqlStore, there: bool
+) -> None:
+    """Also that it is not there: who relies on that must not be passed by its creation."""
+    if there:
+        await send(store, "c1", Open("shop", "one"))
+    looked, go = threading.Event(), threading.Event()
+    seen: list[Any] = []
+
+    def relies(tx: Tx) -> None:
+        seen.append(tx.shared(KIND, "c1"))
+        looked.set()
+        go.wait(20)
+        seen.append(tx.shared(KIND, "c1"))
+
+    relying = asyncio.create_task(store.transact(relies))
+    assert await asyncio.to_thread(looked.wait, 20)
+    other = await store.transact(lambda tx: tx.shared(KIND, "c1"))
+    changing = asyncio.create_task(send(store, "c1", Add(1) if there else Open("shop", "one")))
+    await asyncio.wait({changing}, timeout=0.3)
+    assert not changing.done()
+    go.set()
+    await relying
+    await changing
+    assert seen == [other, other]
+    assert (await store.transact(lambda tx: tx.shared(KIND, "c1"))) == (await changing)[0].after
+
+
 async def test_transactions_that_lock_each_others_entities_both_succeed(store: SqlStore) -> None:
     for name in ("c1", "c2"):
         await send(store, name, Open("shop", name))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from twin.domain import outcomes, signals, timers
 from twin.domain.decider import Context
-from twin.domain.environment import Certificate, Environment
+from twin.domain.desire import desire
+from twin.domain.environment import Certificate, Environment, Membership
 from twin.domain.errors import NotFound, Rejected
 from twin.domain.events import BecameReady, Destroyed, Event, HoldEnded, SourceTold
 from twin.domain.goals import endings
+from twin.domain.members import SyncMembers
 from twin.domain.planner import plan
 from twin.domain.signals.abandon import Abandon
 from twin.domain.signals.base import Signal
@@ -19,7 +23,10 @@ from twin.domain.signals.destroy import Destroy
 from twin.domain.signals.retry import Retry
 from twin.domain.steps import EndHold, EndStep, EngineInput, FireTimer, LiftBlock, LoseStep, StartStep, TellSource
 
-Input = Signal | EngineInput
+Input = Signal | EngineInput | SyncMembers
+
+PROJECT_MEMBERS = "project_members"
+"""The operation by which an environment takes over the members of its project."""
 
 _WHILE_DEPARTING = (Destroy, Cancel, Retry, Abandon)
 
@@ -51,6 +58,15 @@ def _decide(env: Environment | None, given: Input, context: Context) -> Iterator
             return iter([HoldEnded(clone=clone, why=why)] if clone in env.holds else [])
         case TellSource():
             return iter([] if env.source_told else [SourceTold()])
+        case SyncMembers(members=members):
+            return _sync(env, members, context)
+
+
+def _sync(env: Environment, members: dict[str, Membership], context: Context) -> Iterator[Event]:
+    """Also while a destruction waits for its time: who is no member any more must not keep access until then."""
+    if env.certificate is None and not env.departing and members != env.desired.project_members:
+        desired = replace(env.desired, project_members=members)
+        yield from desire(env, desired, signal=PROJECT_MEMBERS, context=context)
 
 
 def _check_open(env: Environment | None, signal: Signal) -> None:

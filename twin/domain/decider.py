@@ -2,7 +2,7 @@
 
     input -> decide -> events -> evolve -> state -> next_tasks -> task rows -> provider call or timer -> input
 
-Store and engine know only what stands in this file and in `operations.py`. Environment is the first decider.
+Store and engine know only what stands in this file and in `operations.py`. `deciders.py` has all kinds.
 """
 
 from __future__ import annotations
@@ -75,10 +75,14 @@ E = TypeVar("E")
 
 
 class Decider(Protocol[S, I_contra, E]):
-    """A kind of durable entity: pure functions over immutable values, and how they are written down."""
+    """A kind of durable entity: pure functions over immutable values, and how they are written down.
+
+    `shared`: transactions about other entities rely on its state (`Tx.shared`); a transition waits for them.
+    """
 
     kind: str
     schema_v: int
+    shared: bool
 
     def decide(self, state: S | None, given: I_contra, context: Context) -> tuple[E, ...]:
         """What follows from the input; raises `Rejected` or `Invalid`, and then nothing has changed."""

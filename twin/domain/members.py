@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
+from msgspec import Struct
+
 from twin.domain.digest import digest
 from twin.domain.durations import parse_duration
 from twin.domain.environment import Environment, Instance, Membership
@@ -12,6 +14,18 @@ from twin.domain.errors import Invalid
 
 LONGEST_NAME = 200
 """Characters of a person's name."""
+
+ME = "me"
+"""Whoever asks: nobody is called so."""
+
+SECRET = "password"  # noqa: S105 - the name of a secret, not one
+"""What we mint for each member; other secrets of theirs come back from a grant."""
+
+
+class SyncMembers(Struct, frozen=True):
+    """To an environment: these are the members that its project has now."""
+
+    members: dict[str, Membership]
 
 
 def members(env: Environment) -> dict[str, Membership]:
@@ -31,6 +45,11 @@ def to_grant(env: Environment, instance: Instance) -> bool:
     return instance.access != access_digest(env)
 
 
+def access_of(instance: str) -> str:
+    """Under which component the secrets of an instance's members are kept, as `<person>/<secret>`."""
+    return f"{instance}/access"
+
+
 def next_end(given: Mapping[str, Membership]) -> datetime | None:
     """When the next of these memberships ends."""
     return min((each.until for each in given.values() if each.until is not None), default=None)
@@ -42,7 +61,12 @@ def without_ended(given: Mapping[str, Membership], now: datetime) -> dict[str, M
 
 
 def check_person(name: str, field: str) -> None:
-    """Raise `Invalid` for what is no name of a person: empty, too long, or with what cannot be printed."""
+    """Raise `Invalid` for what is no name of a person: empty, too long, with what cannot be printed or with a slash,
+    which parts names from secrets and stands in no path."""
+    if name == ME:
+        raise Invalid(f"{field}: {ME!r} is whoever asks, and nobody's name", field=field, mend="Give the name itself.")
+    if "/" in name:
+        raise Invalid(f"{field} is {name!r}; it must have no slash", field=field, mend="For example: ada@example.com.")
     if not name.strip() or name != name.strip() or len(name) > LONGEST_NAME or not name.isprintable():
         raise Invalid(
             f"{field} is {name!r}; it must be 1 to {LONGEST_NAME} printable characters, without blanks around them",

@@ -36,6 +36,7 @@ class PlatformDecider:
 
     kind = "platform"
     schema_v = 1
+    shared = False
 
     def decide(self, state: Platform | None, given: Fact, context: Context) -> tuple[Fact, ...]:
         """The fact itself."""

@@ -25,6 +25,7 @@ class EnvironmentDecider:
 
     kind = "environment"
     schema_v = SCHEMA_V
+    shared = False
 
     def decide(self, state: Environment | None, given: rules.Input, context: Context) -> tuple[Event, ...]:
         """What follows from an input."""

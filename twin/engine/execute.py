@@ -20,6 +20,7 @@ from twin.domain.environment import Environment
 from twin.domain.errors import Unavailable, Unreadable
 from twin.domain.events import StepStarted, StepSucceeded
 from twin.domain.identity import TWIN, Actor, EnvironmentId, Placement
+from twin.domain.project import PROJECT, TELL
 from twin.domain.seeding import over
 from twin.domain.steps import (
     EndHold,
@@ -40,6 +41,7 @@ from twin.engine.calls import Library, Mask, call, stopped
 from twin.engine.placing import configured
 from twin.engine.progress import Progress
 from twin.engine.secrets import Secrets, Values
+from twin.engine.telling import Telling
 from twin.ports.changes import Changes, Watch
 from twin.ports.clock import Clock
 from twin.ports.store import Claimed, Tx, WorkerStore
@@ -79,6 +81,7 @@ class Executor:
         self._targets = targets
         self._secrets = Secrets(vault, types)
         self._changes = changes
+        self._telling = Telling(store, changes)
         self._clock = clock
         self._deadline = deadline
         self.room: Callable[[], int] = lambda: 0
@@ -130,6 +133,9 @@ class Executor:
         """Deliver a timer or a resolved block."""
         if task.kind == "timer" and task.key.startswith(RELEASE):
             await self._release(task)
+            return
+        if task.kind == "timer" and task.entity_kind == PROJECT.kind and task.key == TELL:
+            await self._telling.tell(task.entity)
             return
         if task.kind == "block":
             given: FireTimer | LiftBlock = LiftBlock(task.key)

@@ -14,7 +14,7 @@ from msgspec import Struct, field
 from twin.domain.component_type import ComponentType
 from twin.domain.environment import Environment, Instance
 from twin.domain.errors import Unreadable
-from twin.domain.members import members
+from twin.domain.members import SECRET, access_of, members
 from twin.domain.references import references
 from twin.domain.rotation import kept_version, newest, versions
 from twin.domain.steps import Running, StepKey
@@ -23,8 +23,6 @@ from twin.ports.store import Tx
 from twin.ports.vault import Vault
 
 Values = dict[str, str]
-
-MEMBER_SECRET = "password"  # noqa: S105 - the name of a secret, not one
 
 
 class Opened(Struct, frozen=True, kw_only=True):
@@ -67,7 +65,7 @@ class Secrets:
             return
         if key.verb == "grant":
             for name in members(env):
-                self._mint(tx, env, access_of(key.instance), 1, f"{name}/{MEMBER_SECRET}")
+                self._mint(tx, env, access_of(key.instance), 1, f"{name}/{SECRET}")
         type_ = self._types.get(wanted.type)
         if key.verb not in ("apply", "issue") or type_ is None:
             return
@@ -147,7 +145,7 @@ class Secrets:
     def _members(self, tx: Tx, env: Environment, key: StepKey) -> tuple[Member, ...]:
         kept = self._of(tx, env, access_of(key.instance), 1)
         return tuple(
-            Member(name=name, role=each.role, secrets={MEMBER_SECRET: kept[f"{name}/{MEMBER_SECRET}"]})
+            Member(name=name, role=each.role, secrets={SECRET: kept[f"{name}/{SECRET}"]})
             for name, each in members(env).items()
         )
 
@@ -163,8 +161,3 @@ class Secrets:
 
     def _put(self, tx: Tx, entity: str, component: str, version: int, name: str, value: str) -> None:
         tx.put_secret(entity, component, version, name, self._vault.seal(entity, component, version, name, value))
-
-
-def access_of(instance: str) -> str:
-    """Where the secrets of an instance's members are kept."""
-    return f"{instance}/access"

@@ -142,6 +142,12 @@ class Tx(Protocol):
         """Lock the entity; the number of its last event, 0 if there is none."""
         ...
 
+    def shared(self, kind: str, entity: str) -> Any:
+        """The state of an entity of a kind that is `shared`, as it stays until this transaction ends; None if there is
+        none, and then none comes to be. Transitions of it wait for the transaction, other readers do not. Lock what
+        is to be changed first."""
+        ...
+
     def find(self, kind: str, project: str, name: str, *, live: bool = True) -> str | None:
         """The id of the live entity of that name (with live=False, of the newest one)."""
         ...

@@ -6,10 +6,12 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from twin.domain.digest import digest
 from twin.domain.errors import Conflict, Invalid, NotFound, PreconditionFailed
 from twin.domain.operations import OperationAccepted, OperationEnded
+from twin.domain.project import PROJECT, Project, project_id
 from twin.domain.signals.base import Signal
 from twin.domain.signals.create import Create
 from twin.domain.twin import ENVIRONMENT
@@ -90,6 +92,13 @@ def check_name(tx: Tx, create: Create) -> None:
             field="name",
             mend=f"Choose another name, or destroy it first: twin destroy {create.project}/{create.name}",
         )
+
+
+def with_members(tx: Tx, create: Create) -> Create:
+    """With the members that the project gives to all of its environments: none of them changes before this one is
+    there to be told."""
+    project: Project | None = tx.shared(PROJECT.kind, project_id(create.project))
+    return create if project is None else replace(create, project_members=project.members)
 
 
 def check_version(tx: Tx, entity: str, if_match: int | None) -> None:

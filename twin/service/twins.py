@@ -29,7 +29,17 @@ from twin.ports.clock import Clock
 from twin.ports.previews import Previews
 from twin.ports.starter import Starter
 from twin.ports.store import EntityRow, OperationRow, Store, Tx
-from twin.service.accepting import KIND, body_of, check_name, check_version, known_reply, no_operation, remember, told
+from twin.service.accepting import (
+    KIND,
+    body_of,
+    check_name,
+    check_version,
+    known_reply,
+    no_operation,
+    remember,
+    told,
+    with_members,
+)
 from twin.service.offers import library
 from twin.service.principals import Principal, Request
 from twin.service.rendering import (
@@ -85,7 +95,7 @@ class Twins:
             if (known := known_reply(tx, request, body)) is not None:
                 return _Outcome(known.entity, known.operation_id, replayed=True)
             check_name(tx, create)
-            return self._transition(tx, fresh, replace(create, id=fresh), request, body)
+            return self._transition(tx, fresh, with_members(tx, replace(create, id=fresh)), request, body)
 
         return await self._accepted(accept)
 
@@ -131,7 +141,7 @@ class Twins:
 
         def look(tx: Tx) -> Environment:
             check_name(tx, create)
-            return self._imagine(tx, None, replace(create, id=fresh), request)
+            return self._imagine(tx, None, with_members(tx, replace(create, id=fresh)), request)
 
         return await self._planned(await self._store.transact(look), preview=preview)
 
@@ -248,7 +258,7 @@ class Twins:
 
     def _creation(self, tx: Tx, source: str, clone: Clone) -> Create:
         env = tx.state(KIND, source)
-        return creation(env, clone, tx.version(KIND, source), library(tx, self._types))
+        return with_members(tx, creation(env, clone, tx.version(KIND, source), library(tx, self._types)))
 
     def _imagine_sent(self, tx: Tx, entity: str, signal: Signal, request: Request) -> Environment:
         """What a signal would lead to: for a clone, the new environment."""

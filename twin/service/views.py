@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
-from twin.domain.environment import Certificate
+from twin.domain.environment import Certificate, Role
 from twin.domain.identity import Actor
 from twin.domain.operations import OperationError
 from twin.ports.provider import Change
@@ -286,3 +286,38 @@ class Credentials(Struct, frozen=True, kw_only=True):
     environment: str
     component: str
     variables: dict[str, str]
+
+
+class MemberView(Struct, frozen=True, kw_only=True):
+    """A person's place in a project: with which role, and until when if not until removed."""
+
+    name: str
+    role: Role
+    until: datetime | None = None
+
+
+Access = Literal["granted", "pending", "suspended"]
+
+
+class EnvironmentMemberView(Struct, frozen=True, kw_only=True):
+    """A person's place in an environment. `of`: whose member it makes them, `access`: by component that can give people
+    access of their own, whether it has."""
+
+    name: str
+    role: Role
+    of: Literal["environment", "project"]
+    until: datetime | None = None
+    access: dict[str, Access] = field(default_factory=dict)
+
+
+class PersonalCredentials(Struct, frozen=True, kw_only=True):
+    """One person's own credentials in an environment: `variables` by name. Revealing is recorded.
+
+    `pending`: the components where the person has no access yet.
+    """
+
+    environment: str
+    person: str
+    role: Role
+    variables: dict[str, str]
+    pending: tuple[str, ...] = ()

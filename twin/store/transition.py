@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, insert, select, text, update
 
 from twin.domain.decider import Cause, Context, EntityIndex, transition
 from twin.domain.errors import Conflict, Unavailable
@@ -41,6 +41,10 @@ _lock = Prepared(
     .where(_columns.id == bindparam("id"))
     .with_for_update(key_share=True)
 )
+_look = Prepared(select(_columns.schema_v, _columns.snapshot).where(_columns.id == bindparam("id")))
+# Advisory, as a row that is not there yet cannot be locked: who relies on its absence would be passed by its creation.
+_rely = Prepared(text("SELECT pg_advisory_xact_lock_shared(hashtextextended('twin.entity.' || :id, 0))"))
+_change = Prepared(text("SELECT pg_advisory_xact_lock(hashtextextended('twin.entity.' || :id, 0))"))
 _there = Prepared(select(_columns.kind).where(_columns.id == bindparam("id")))
 # DO NOTHING instead of an error, which on PostgreSQL would end the transaction.
 _create = Prepared(upsert(entities).on_conflict_do_nothing().returning(_columns.id))
@@ -90,14 +94,36 @@ def load(tx: Transaction, decider: Any, entity: str) -> Loaded | None:
     tx.not_before(row.updated_at)
     if row.kind != decider.kind:
         raise Conflict(f"{entity} is a {row.kind}, no {decider.kind}.")
+    state = _decoded(decider, entity, row)
+    return Loaded(state, (row.project, row.name, row.live), row.seq, row.head, row.epoch)
+
+
+def glance(tx: Transaction, decider: Any, entity: str) -> Any:
+    """The state of a shared entity, not locked, while others may glance at it too; None if there is none. Its next
+    transition waits until this transaction ends."""
+    _hold(tx, _rely, entity)
+    row = _look.run(tx.connection, {"id": entity}).one_or_none()
+    return None if row is None else _decoded(decider, entity, row)
+
+
+def await_glances(tx: Transaction, entity: str) -> None:
+    """Before a shared entity is locked, or comes to be: let those come to their end who have glanced at it."""
+    _hold(tx, _change, entity)
+
+
+def _hold(tx: Transaction, lock: Prepared, entity: str) -> None:
+    if tx.connection.dialect.name == "postgresql":  # SQLite has one writer
+        lock.run(tx.connection, {"id": entity})
+
+
+def _decoded(decider: Any, entity: str, row: Any) -> Any:
     if row.schema_v > decider.schema_v:
         raise Unavailable(
             f"{entity} was written by a newer version of the twin (schema {row.schema_v}, ours {decider.schema_v}).",
             mend="Finish the upgrade of all processes.",
             code="newer_schema",
         )
-    state = decider.decode_state(row.snapshot, row.schema_v)
-    return Loaded(state, (row.project, row.name, row.live), row.seq, row.head, row.epoch)
+    return decider.decode_state(row.snapshot, row.schema_v)
 
 
 def run(

@@ -60,6 +60,12 @@ class SqlTx:
         loaded = self._lock(kind, entity)
         return None if loaded is None else loaded.state
 
+    def shared(self, kind: str, entity: str) -> Any:
+        """See `twin.ports.store.Tx.shared`."""
+        if self._locked.get(entity) is not None:
+            return self.state(kind, entity)
+        return transition.glance(self._tx, self._deciders[kind], entity)
+
     def version(self, kind: str, entity: str) -> int:
         """Lock the entity; the number of its last event, 0 if there is none."""
         loaded = self._lock(kind, entity)
@@ -69,6 +75,8 @@ class SqlTx:
         """Lock it once; later calls see what this transaction has made of it. None is never kept: nothing is locked."""
         loaded = self._locked.get(entity)
         if loaded is None:
+            if self._deciders[kind].shared:
+                transition.await_glances(self._tx, entity)
             loaded = self._locked[entity] = transition.load(self._tx, self._deciders[kind], entity)
         return loaded
 

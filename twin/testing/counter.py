@@ -111,6 +111,7 @@ class Counter:
 
     kind = KIND
     schema_v = 1
+    shared = True
 
     def decide(self, state: Count | None, given: Any, context: Context) -> tuple[CounterEvent, ...]:
         """Refuses to count before it exists, and to count by nothing."""

@@ -11,10 +11,9 @@ import msgspec
 from twin.domain.blueprint import Blueprint
 from twin.domain.blueprint_document import document
 from twin.domain.component_type import ComponentType
-from twin.domain.decider import Decider
+from twin.domain.deciders import DECIDERS
 from twin.domain.environment import Environment
 from twin.domain.identity import TWIN
-from twin.domain.platform import PLATFORM
 from twin.domain.signals import parse
 from twin.domain.signals.create import Create
 from twin.domain.twin import ENVIRONMENT
@@ -24,7 +23,9 @@ from twin.engine.previewing import Previewing
 from twin.ports.store import EventFilter, Recorded, StoredBlueprint, Tx
 from twin.service.changes import LocalChanges
 from twin.service.history import History
+from twin.service.personal_access import PersonalAccess
 from twin.service.principals import Principal, Request
+from twin.service.project_members import ProjectMembers
 from twin.service.twins import Twins
 from twin.service.views import EnvironmentView, OperationView
 from twin.store import SqlStore, open_store
@@ -56,6 +57,8 @@ class World:
         self.engine = InlineEngine(store, self.executor, clock, outside)
         previews = Previewing(store, TYPES, self.targets, self.vault, clock)
         self.twins = Twins(store, TYPES, self.changes, clock, previews=previews)
+        self.project_members = ProjectMembers(store, self.changes)
+        self.personal_access = PersonalAccess(store, self.vault)
         self.history = History(store, self.changes)
         self._requests = 0
 
@@ -134,8 +137,7 @@ class World:
 async def open_world(seed: int = 0) -> AsyncIterator[World]:
     """A world with two targets and the guestbook published."""
     clock = VirtualClock(seed)
-    deciders: dict[str, Decider[Any, Any, Any]] = {ENVIRONMENT.kind: ENVIRONMENT, PLATFORM.kind: PLATFORM}
-    store = open_store("sqlite://", deciders=deciders, clock=clock, inline=True)
+    store = open_store("sqlite://", deciders=DECIDERS, clock=clock, inline=True)
     world = World(store, clock, SimulatedWorld())
 
     def place(tx: Tx) -> None:

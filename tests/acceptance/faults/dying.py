@@ -30,10 +30,9 @@ import msgspec
 from api.clock import SystemClock
 from tests.waiting import soon
 from twin import logs
-from twin.domain.platform import PLATFORM
+from twin.domain.deciders import DECIDERS
 from twin.domain.signals import parse
 from twin.domain.signals.create import Create
-from twin.domain.twin import ENVIRONMENT
 from twin.engine.embedded.names import new_name
 from twin.engine.embedded.worker import Worker
 from twin.ports.store import EventFilter, Tx
@@ -133,8 +132,7 @@ class ChangedClock(SystemClock):
 
 async def open_twin(folder: Path, clock: Any) -> World:
     """A twin on the file in the folder, with what stands outside."""
-    deciders = {ENVIRONMENT.kind: ENVIRONMENT, PLATFORM.kind: PLATFORM}
-    store = open_store(f"sqlite:///{folder / 'twin.db'}", deciders=deciders, clock=clock)
+    store = open_store(f"sqlite:///{folder / 'twin.db'}", deciders=DECIDERS, clock=clock)
     outside = SimulatedWorld()
     outside.standing = Kept(folder / "world.json")  # type: ignore[assignment]
     world = World(store, clock, outside)

@@ -20,11 +20,11 @@ from api.http.streams import Stopping
 from api.services import Services
 from twin.domain.blueprint_document import document
 from twin.domain.decider import Cause
+from twin.domain.deciders import DECIDERS
 from twin.domain.environment import Environment
 from twin.domain.errors import Blocked, Invalid
 from twin.domain.identity import TWIN, ComponentRef, Placement
 from twin.domain.planner import plan
-from twin.domain.platform import PLATFORM
 from twin.domain.steps import EndStep, FailedBlocked, Result, StartStep, Step, Succeeded, Swept
 from twin.domain.targets import Target
 from twin.domain.twin import ENVIRONMENT
@@ -128,7 +128,7 @@ class World:
         self.clock = SystemClock()
         self.store: SqlStore = open_store(
             f"sqlite:///{folder / 'twin.db'}",
-            deciders={ENVIRONMENT.kind: ENVIRONMENT, PLATFORM.kind: PLATFORM},
+            deciders=DECIDERS,
             clock=self.clock,
         )
         self.changes = LocalChanges()

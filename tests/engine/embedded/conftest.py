@@ -10,9 +10,7 @@ from typing import Any, cast
 import pytest
 
 from api.clock import SystemClock
-from twin.domain.decider import Decider
-from twin.domain.platform import PLATFORM
-from twin.domain.twin import ENVIRONMENT
+from twin.domain.deciders import DECIDERS
 from twin.engine.embedded.names import new_name
 from twin.engine.embedded.worker import Worker
 from twin.ports.store import Tx
@@ -27,9 +25,8 @@ Employ = Callable[..., Worker]
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    deciders: dict[str, Decider[Any, Any, Any]] = {ENVIRONMENT.kind: ENVIRONMENT, PLATFORM.kind: PLATFORM}
     clock = SystemClock()
-    store = open_store(f"sqlite:///{tmp_path / 'twin.db'}", deciders=deciders, clock=clock)
+    store = open_store(f"sqlite:///{tmp_path / 'twin.db'}", deciders=DECIDERS, clock=clock)
     world = World(store, cast("VirtualClock", clock), SimulatedWorld())
 
     def place(tx: Tx) -> None:

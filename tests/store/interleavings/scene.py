@@ -16,12 +16,11 @@ from sqlalchemy import Connection, make_url
 
 from tests.store.interleavings.stepping import Choose, Played, Rewrite, Stage
 from twin.domain.blueprint_document import document
+from twin.domain.deciders import DECIDERS
 from twin.domain.errors import Blocked, Transient
 from twin.domain.identity import TWIN
-from twin.domain.platform import PLATFORM
 from twin.domain.signals import parse
 from twin.domain.signals.create import Create
-from twin.domain.twin import ENVIRONMENT
 from twin.engine.attempts import Attempt
 from twin.engine.embedded.reaper import Reaper
 from twin.engine.execute import Executor
@@ -44,7 +43,6 @@ from twin.vault.keys import Key
 T = TypeVar("T")
 Cast = Mapping[str, Callable[[], Any]]
 
-DECIDERS: Mapping[str, Any] = {ENVIRONMENT.kind: ENVIRONMENT, PLATFORM.kind: PLATFORM}
 ANN = Principal("ann", (("*", "admin"),))
 BLOCK = "data/data-1/quota"
 QUEUE = "data-1"

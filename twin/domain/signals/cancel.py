@@ -40,6 +40,12 @@ def decide(env: Environment, cancel: Cancel, context: Context) -> Iterator[Event
         )
     if env.departing:
         raise Rejected("destruction has begun and cannot be taken back", field="operation")
+    if "project_members" in operation.after:
+        raise Rejected(
+            f"who is a member of project {env.project} is said there, for all of its environments",
+            field="operation",
+            mend=f"See twin member ls --project {env.project}, and change it there.",
+        )
     if operation.signal == "create":
         if env.desired.protected:
             raise Rejected(

@@ -91,6 +91,19 @@ class StoreConformance(QueueConformance):
         assert seen.total == before.total == 1
         assert (await store.verify()).findings == ()
 
+    async def test_a_shared_state_is_the_last_committed_or_what_this_transaction_made_of_it(
+        self, store: SqlStore
+    ) -> None:
+        assert await store.transact(lambda tx: tx.shared(KIND, "c1")) is None
+        await send(store, "c1", Open("shop", "one"), Add(2))
+
+        def fn(tx: Tx) -> tuple[int, int]:
+            before = tx.shared(KIND, "c1").total
+            tx.transition(KIND, "c1", Add(1), BY_ANNA)
+            return before, tx.shared(KIND, "c1").total
+
+        assert await store.transact(fn) == (2, 3)
+
     async def test_concurrent_transitions_of_one_entity_lose_nothing(self, store: SqlStore) -> None:
         await send(store, "c1", Open("shop", "one"))
         await asyncio.gather(*(send(store, "c1", Add(1), Add(1)) for _ in range(12)))

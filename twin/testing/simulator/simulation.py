@@ -14,10 +14,9 @@ from msgspec.structs import replace
 
 from twin.domain.blueprint_document import document
 from twin.domain.decider import Decider
+from twin.domain.deciders import DECIDERS
 from twin.domain.errors import Unavailable
 from twin.domain.identity import TWIN
-from twin.domain.platform import PLATFORM
-from twin.domain.twin import ENVIRONMENT
 from twin.ports.store import StoredBlueprint
 from twin.store import SqlStore
 from twin.store.tx import SqlTx
@@ -63,7 +62,7 @@ class Simulation:
         self.journal = Journal()
         self.worlds = Worlds(self.fate, self.journal)
         self.oracle = Oracle(self.worlds, self.journal)
-        self.deciders: dict[str, Decider[Any, Any, Any]] = {ENVIRONMENT.kind: ENVIRONMENT, PLATFORM.kind: PLATFORM}
+        self.deciders: dict[str, Decider[Any, Any, Any]] = dict(DECIDERS)
         self.database = Database(SimulatedClock(self.fate), self.fate, self.journal)
         self.database.rung = self._rung
         self.processes: list[Process] = []
