@@ -38,7 +38,9 @@ from twin.service.changes import LocalChanges
 from twin.service.component_logs import ComponentLogs
 from twin.service.credentials import Revealing
 from twin.service.history import History
+from twin.service.personal_access import PersonalAccess
 from twin.service.principals import Tokens
+from twin.service.project_members import ProjectMembers
 from twin.service.publishing import Blueprints
 from twin.service.refusals import Refusals
 from twin.service.target_registry import Targets
@@ -133,6 +135,8 @@ def _bind(
         backups=Backups(store, settings.data_dir),
         blocks=Blocks(store, changes),
         revealing=Revealing(store, vault),
+        project_members=ProjectMembers(store, changes),
+        personal_access=PersonalAccess(store, vault),
         logs=ComponentLogs(store, opened),
         tokens=Tokens(store),
         refusals=Refusals(store),

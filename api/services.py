@@ -13,7 +13,9 @@ from twin.service.blocks import Blocks
 from twin.service.component_logs import ComponentLogs
 from twin.service.credentials import Revealing
 from twin.service.history import History
+from twin.service.personal_access import PersonalAccess
 from twin.service.principals import Tokens
+from twin.service.project_members import ProjectMembers
 from twin.service.publishing import Blueprints
 from twin.service.refusals import Refusals
 from twin.service.target_registry import Targets
@@ -31,6 +33,8 @@ class Services(Struct, frozen=True, kw_only=True):
     backups: Backups
     blocks: Blocks
     revealing: Revealing
+    project_members: ProjectMembers
+    personal_access: PersonalAccess
     logs: ComponentLogs
     tokens: Tokens
     refusals: Refusals

@@ -6,6 +6,7 @@ import os
 import sys
 import webbrowser
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 from rich.text import Text
@@ -15,7 +16,7 @@ from api.cli.session import Env, Output, Session
 from twin.domain.errors import NotFound
 from twin.ports.provider import LogLine
 from twin.service.credentials import MOST_REASON
-from twin.service.views import Credentials
+from twin.service.views import Credentials, PersonalCredentials
 
 PANEL = "Environments"
 
@@ -81,20 +82,25 @@ def run(
     context: typer.Context,
     environment: Env,
     command: Annotated[list[str], typer.Argument(metavar="COMMAND", help="What to run, with its arguments.")],
+    as_: Annotated[
+        str | None,
+        typer.Option("--as", metavar="me|NAME", help="With a member's own credentials, not the app's."),
+    ] = None,
 ) -> None:
     """Run a command here, with the environment's secrets as variables.
 
     They are not printed, and that they were looked at is recorded.
 
     Example: twin run shop -- sh -c 'psql "$DATABASE_URL"'
+
+    With access of one's own, psql finds its way: twin run shop/dev --as me -- psql
     """
     session = Session.of(context)
+    as_, command = _person(as_, command)
     words = command[1:] if command[:1] == ["--"] else command
     if not words:
         raise WrongUsage("no command is given", field="COMMAND", mend=f"twin run {environment} -- env")
-    path = f"/v1/environments/{session.environment(environment).id}/credentials/reveal"
-    answer = session.api.send(path, {"reason": f"twin run {words[0]}"[:MOST_REASON]}).body
-    variables = session.api.decode(answer, Credentials).variables
+    variables = _variables(session, environment, words, as_)
     sys.stdout.flush()
     try:
         os.execvpe(words[0], words, {**os.environ, **variables})  # noqa: S606
@@ -104,6 +110,28 @@ def run(
     except OSError as error:
         session.screen.note(f"{words[0]}: {error.strerror}")
         raise typer.Exit(126) from None
+
+
+def _person(person: str | None, words: list[str]) -> tuple[str | None, list[str]]:
+    """`--as` behind ENV, where what follows is the command's and not read as options."""
+    if person is None and words[:1] == ["--as"] and len(words) > 1:
+        return words[1], words[2:]
+    if person is None and words and words[0].startswith("--as="):
+        return words[0].removeprefix("--as="), words[1:]
+    return person, words
+
+
+def _variables(session: Session, environment: str, words: list[str], person: str | None) -> dict[str, str]:
+    """The app's, or one person's own."""
+    path = f"/v1/environments/{session.environment(environment).id}"
+    if person is None:
+        body = {"reason": f"twin run {words[0]}"[:MOST_REASON]}
+        return session.api.decode(session.api.send(f"{path}/credentials/reveal", body).body, Credentials).variables
+    answer = session.api.send(f"{path}/members/{quote(person, safe='')}/credentials").body
+    own = session.api.decode(answer, PersonalCredentials)
+    for component in own.pending:
+        session.screen.note(f"{own.person} has no access to {component} yet")
+    return own.variables
 
 
 def _has_browser() -> bool:

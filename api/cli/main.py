@@ -19,6 +19,7 @@ from api.cli import (
     environments,
     history,
     local,
+    members,
     plan,
     serve,
     signals,
@@ -54,7 +55,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-for group in (up, environments, plan, entering, signals, credentials, destroy, history, blocks, targets, tokens):
+of_environments = (up, environments, plan, entering, signals, credentials, members, destroy, history)
+for group in (*of_environments, blocks, targets, tokens):
     app.add_typer(group.app)
 for service in (serve, backup, local, doctor):
     app.add_typer(service.app)

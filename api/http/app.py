@@ -23,6 +23,14 @@ from api.http.environments import EnvironmentController, ProjectController
 from api.http.events import EventController
 from api.http.health import healthy, ready
 from api.http.logs import read_logs
+from api.http.members import (
+    get_project_member,
+    list_environment_members,
+    list_project_members,
+    remove_project_member,
+    reveal_personal_credentials,
+    set_project_member,
+)
 from api.http.operations import get_operation
 from api.http.parameters import asked, expected_version, keyed, refuse_unknown
 from api.http.problems import HANDLERS, REFUSALS
@@ -47,15 +55,21 @@ ROUTES: list[Any] = [
     acknowledge_credential,
     create_token,
     get_operation,
+    get_project_member,
     healthy,
     list_credentials,
+    list_environment_members,
+    list_project_members,
     list_tokens,
     list_types,
     read_logs,
     ready,
+    remove_project_member,
     reveal_credentials,
+    reveal_personal_credentials,
     revoke_token,
     send_signal,
+    set_project_member,
     take_backup,
     who_am_i,
 ]

@@ -16,11 +16,14 @@ from twin.service.views import (
     ComponentView,
     Credentials,
     CredentialView,
+    EnvironmentMemberView,
     EnvironmentSummary,
     EnvironmentView,
     EventView,
     Explanation,
+    MemberView,
     OperationView,
+    PersonalCredentials,
     PlanView,
     PreviewView,
     StepView,
@@ -190,6 +193,16 @@ WHY = Explanation(
 )
 LOG_LINE = LogLine(source="app/1", text="listening on 43121", at=_AT)
 CREDENTIALS = Credentials(environment=_ID, component="app", variables={"DATABASE_URL": "postgresql://…"})
+MEMBER = MemberView(name="ada@example.com", role="developer", until=_AT)
+ENVIRONMENT_MEMBER = EnvironmentMemberView(
+    name="ada@example.com", role="developer", of="project", access={"db": "granted", "cache": "pending"}
+)
+PERSONAL_CREDENTIALS = PersonalCredentials(
+    environment=_ID,
+    person="ada@example.com",
+    role="developer",
+    variables={"DB_URL": "postgresql://…", "PGPASSWORD": "…"},
+)
 OLD_CREDENTIAL = CredentialView(
     component="db",
     version=1,

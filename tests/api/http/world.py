@@ -38,7 +38,9 @@ from twin.service.changes import LocalChanges
 from twin.service.component_logs import ComponentLogs
 from twin.service.credentials import Revealing
 from twin.service.history import History
+from twin.service.personal_access import PersonalAccess
 from twin.service.principals import Tokens, hash_of
+from twin.service.project_members import ProjectMembers
 from twin.service.publishing import Blueprints
 from twin.service.refusals import Refusals
 from twin.service.target_registry import Targets
@@ -145,6 +147,8 @@ class World:
             targets=Targets(self.store, self.vault, {name: Kind(name) for name in ("data", "run")}),
             backups=Backups(self.store, folder),
             blocks=Blocks(self.store, self.changes),
+            project_members=ProjectMembers(self.store, self.changes),
+            personal_access=PersonalAccess(self.store, self.vault),
             revealing=Revealing(self.store, self.vault),
             logs=ComponentLogs(self.store, Open(self.chatty)),
             refusals=Refusals(self.store),
