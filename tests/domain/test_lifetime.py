@@ -63,6 +63,18 @@ def test_it_expires():
     assert (operation.signal, operation.by.kind) == ("expire", "timer"), "who did it is the timer"
 
 
+def test_a_destruction_to_come_is_not_failed_by_what_failed_before():
+    story = Story()
+    story.create(tier="staging")
+    story.work(until="app:apply")
+    story.reject(story.start("app:apply"))
+    gone = story.send(Destroy())
+    assert story.outcome(gone) is None, "its time has not come"
+    story.later(minutes=10)
+    story.work()
+    assert (status(story.env), story.outcome(gone)) == ("destroyed", "succeeded")
+
+
 def test_extend_counts_from_now():
     story = ready("preview")
     story.later(hours=20)

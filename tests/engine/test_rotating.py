@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from twin.domain.errors import Transient
+from twin.domain.errors import Terminal, Transient
 from twin.domain.rotation import live
-from twin.testing.world import World
+from twin.testing.world import ADMIN, World
 
 
 def standing(world: World, component: str):
@@ -87,6 +87,24 @@ async def test_scaling_in_the_middle_of_a_rotation_keeps_both(world: World) -> N
     assert set(await kept(world, env)) == {1, 2}
     world.clock.advance(timedelta(hours=1))
     await world.run_until_quiet()
+    assert set(standing(world, "db").credentials) == {2}
+
+
+async def test_resolving_what_still_stands_in_the_way_has_it_wait_for_a_human_again(world: World) -> None:
+    env = await world.create()
+    await world.run_until_quiet()
+    world.outside.fail("app.apply", Terminal("no such image"))
+    await world.send(env, "rotate_credentials", component="db", grace="0s")
+    await world.run_until_quiet()
+    (block,) = await world.store.blocks()
+    assert block.key == "rotation/shop/dev/db"
+    await world.store.transact(lambda tx: tx.resolve_block(block.key, ADMIN.actor))
+    await world.run_until_quiet()
+    assert [each.key for each in await world.store.blocks()] == [block.key], "raised again, since nothing was mended"
+    assert await world.store.next_due() is None, "and once only: nothing is due"
+    await world.send(env, "retry", component="app")
+    await world.run_until_quiet()
+    assert await world.store.blocks() == ()
     assert set(standing(world, "db").credentials) == {2}
 
 

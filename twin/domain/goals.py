@@ -156,7 +156,8 @@ def _out_of_reach(env: Environment, left: Plan, operation: Operation) -> tuple[S
     by_key = {str(step.key): step for step in left.steps}
     match operation.goal:
         case Gone():
-            todo = list(by_key)
+            # Before its time has come, what else is left to do stands in nobody's way.
+            todo = list(by_key) if env.departing else []
         case CredentialAt(component=component):
             # A consumer that cannot be applied is no end of it: it blocks the retirement, by name.
             by_key = {key: step for key, step in by_key.items() if step.key.component == component}

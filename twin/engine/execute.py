@@ -145,7 +145,7 @@ class Executor:
 
         def fire(tx: Tx) -> None:
             # A block may have been lifted by another and raised anew since the task was read: then it stays.
-            if task.kind != "block" or tx.due(task):
+            if task.kind != "block" or tx.take(task):
                 tx.transition(task.entity_kind, task.entity, given, cause)
 
         await self._store.transact(fire)

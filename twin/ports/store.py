@@ -156,8 +156,9 @@ class Tx(Protocol):
         """Whether the worker still leases the task under this epoch (locks the entity first)."""
         ...
 
-    def due(self, task: Claimed) -> bool:
-        """Whether the task is due now, also for one that takes no lease (locks the entity first)."""
+    def take(self, task: Claimed) -> bool:
+        """Whether a block task is due, which it then is no more: should what follows raise the block anew, it waits
+        for a human again (locks the entity first)."""
         ...
 
     def claim(self, worker: str, entity: str, limit: int, ceilings: Mapping[str, int]) -> Sequence[Claimed]:

@@ -205,7 +205,7 @@ def _claimed(row: Any, epoch: int) -> Claimed:
 
 _under_epoch = _this_row & (tasks.c.lease_epoch == bindparam("epoch")) & tasks.c.lease_owner.is_not(None)
 _holder = Prepared(select(tasks.c.lease_owner).where(_under_epoch))
-_due_at = Prepared(select(tasks.c.due_at).where(_this_row))
+_take_due = Prepared(update(tasks).where(_this_row & (tasks.c.due_at <= bindparam("now"))).values(due_at=None))
 _release = Prepared(
     update(tasks).where(_under_epoch).values(lease_owner=None, deaths=tasks.c.deaths + bindparam("died"), progress=None)
 )
@@ -225,10 +225,9 @@ def holder(tx: Transaction, task: Claimed) -> str | None:
     return owner
 
 
-def due(tx: Transaction, task: Claimed) -> bool:
-    """Whether there is a time at which the task is due, and it has come."""
-    due_at = _due_at.run(tx.connection, _place(task)).scalar()
-    return due_at is not None and due_at <= tx.now()
+def take(tx: Transaction, task: Claimed) -> bool:
+    """Whether the time has come at which a task without lease is due; then nothing is due any more."""
+    return _take_due.run(tx.connection, {**_place(task), "now": tx.now()}).rowcount > 0
 
 
 def release(tx: Transaction, task: Claimed, *, died: bool) -> bool:

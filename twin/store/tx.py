@@ -91,10 +91,10 @@ class SqlTx:
         self._lock(task.entity_kind, task.entity)
         return tasks.holder(self._tx, task) == worker
 
-    def due(self, task: Claimed) -> bool:
-        """Whether the task is still due."""
+    def take(self, task: Claimed) -> bool:
+        """Whether a block task is still due; it is no more."""
         self._lock(task.entity_kind, task.entity)
-        return tasks.due(self._tx, task)
+        return tasks.take(self._tx, task)
 
     def claim(self, worker: str, entity: str, limit: int, ceilings: Mapping[str, int]) -> Sequence[Claimed]:
         """Lease due steps of an entity that this transaction has locked."""

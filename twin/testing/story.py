@@ -199,6 +199,7 @@ class Story:
         for key in self.due("timer"):
             self.give(FireTimer(key), by=Actor("timer", key))
         for key in self.due("block"):
+            self.rows["block", key].due = None  # raised anew by what follows, it waits for a human again
             self.give(LiftBlock(key), by=Actor("twin", "twin"))
 
     def work(self, *, until: str | None = None) -> list[str]:
