@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
@@ -70,6 +70,18 @@ async def client(applied: Applied, **options: Any) -> AsyncIterator[Client]:
         applied.secrets["password"],
     )
     async with login(applied.secrets, **options) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def persistent(applied: Applied) -> AsyncIterator[Client]:
+    """An application's connection as every client of NATS makes it: a reload may close a connection that is being
+    opened, and says nothing of authorization, so it is opened again. Once open, it does not reconnect."""
+    async with AsyncExitStack() as stack:
+        while True:
+            with suppress(OSError, nats.errors.UnexpectedEOF):
+                connection = await stack.enter_async_context(client(applied))
+                break
         yield connection
 
 

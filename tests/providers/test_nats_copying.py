@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 
 import nats.errors
@@ -13,21 +13,49 @@ from nats.js.errors import NotFoundError
 from providers.local import LocalServers
 from providers.nats import KIND
 from providers.nats.provider import NatsProvider
-from tests.providers.nats_world import NatsHooks, administrator, apply, client, components, local_target, login
+from tests.providers.nats_world import (
+    NatsHooks,
+    administrator,
+    apply,
+    client,
+    components,
+    local_target,
+    login,
+    persistent,
+)
 from twin.domain.errors import Terminal
 from twin.domain.identity import ComponentRef
+from twin.domain.targets import Target
 from twin.ports.provider import Applied, Source
 from twin.testing.conformance.copying import CopyConformance
 from twin.testing.steps import make_step
+
+Opened = tuple[Target, dict[str, str]]
+
+
+@pytest.fixture(scope="session")
+def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
+    """Another server."""
+    servers = LocalServers(tmp_path_factory.mktemp("second"))
+    yield local_target(servers)
+    servers.remove()
 
 
 class TestStreamCopies(NatsHooks, CopyConformance):
     """What every provider must do that copies."""
 
     copy_cuts = 4
+    reload_grace = 60  # the source's clients log in while the copy's account is made
+
+    @pytest.fixture(autouse=True)
+    def _second(self, second: Opened) -> None:
+        self.second = second
+
+    def elsewhere(self) -> NatsProvider:
+        return KIND.open(*self.second)
 
     async def fill(self, applied: Applied, values: Sequence[str]) -> None:
-        async with client(applied) as connection:
+        async with persistent(applied) as connection:
             for value in values:
                 await connection.jetstream().publish("work.kept", value.encode())
 
@@ -44,16 +72,14 @@ class TestStreamCopies(NatsHooks, CopyConformance):
     async def enterable(self, ref: ComponentRef, source: Applied) -> bool:
         """As the application that it will be, with the source's password; and as the source's own."""
         user = source.outputs["user"].replace(source.outputs["account"], ref.name)
+        at = f"nats://{source.outputs['host']}:{source.outputs['port']}"
         for name in (user, ref.name):
             try:
-                async with login(
-                    {"url": f"nats://{source.outputs['host']}:{source.outputs['port']}"},
-                    user=name,
-                    password=source.secrets["password"],
-                ):
+                async with login({"url": at}, user=name, password=source.secrets["password"]):
                     return True
-            except (nats.errors.Error, OSError):
-                continue
+            except nats.errors.Error as error:
+                if "authorization violation" not in str(error).lower():
+                    raise
         return False
 
 

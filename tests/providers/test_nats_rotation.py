@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ from providers.local import LocalServers
 from providers.nats import KIND, users
 from providers.nats.accounts import Account
 from providers.nats.provider import NatsProvider
-from tests.providers.nats_world import INPUTS, TIMEOUT, NatsHooks, client, components, local_target
+from tests.providers.nats_world import INPUTS, TIMEOUT, NatsHooks, client, components, local_target, persistent
 from twin.domain.errors import Transient
 from twin.domain.identity import ComponentRef
 from twin.ports.provider import Applied, StepContext
@@ -34,13 +34,7 @@ class TestStreamRotation(NatsHooks, RotationConformance):
 
     @asynccontextmanager
     async def session(self, applied: Applied) -> AsyncIterator[Callable[[], Awaitable[Any]]]:
-        """A reload may close a connection that is being opened, and says nothing of authorization: every client of
-        NATS tries again, and so does this one. Once open, it does not reconnect."""
-        async with AsyncExitStack() as stack:
-            while True:
-                with suppress(OSError, nats.errors.UnexpectedEOF):
-                    connection = await stack.enter_async_context(client(applied))
-                    break
+        async with persistent(applied) as connection:
             yield partial(connection.flush, TIMEOUT)
 
 
