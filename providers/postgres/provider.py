@@ -8,14 +8,14 @@ from urllib.parse import quote
 
 import msgspec
 
-from providers.postgres import copying, names, roles, staging
+from providers.postgres import access, copying, names, roles, staging
 from providers.postgres.client import Server, Session
 from providers.postgres.drift import database_drift, extension_drift, newest, role_drift
 from providers.postgres.spec import PROVIDER, TYPES, Credentials, DatabaseInputs, TargetConfig
 from twin.domain.errors import Invalid, Terminal, Transient
 from twin.domain.identity import ComponentRef, EnvironmentId, Placement, ownership_mark
 from twin.domain.targets import Target
-from twin.ports.provider import Applied, Observed, Resource, Seeded, Source, StepContext
+from twin.ports.provider import Applied, Member, Observed, Resource, Seeded, Source, StepContext
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -50,6 +50,7 @@ class PostgresProvider:
             async with self._server.session(ref.name) as inside:
                 await roles.ensure_tidy(pg, inside, ref)
                 await inside.ensure_extensions(ref.name, inputs.extensions)
+            await access.let_in(pg, ref)
         return self._applied(ref, step)
 
     async def observe(self, ref: ComponentRef, inputs: Mapping[str, Any]) -> Observed | None:
@@ -93,6 +94,27 @@ class PostgresProvider:
                 async with self._server.session(ref.name) as inside:
                     await roles.ensure_tidy(pg, inside, ref)
 
+    async def grant(
+        self, ref: ComponentRef, step: StepContext, members: tuple[Member, ...]
+    ) -> Mapping[str, Mapping[str, str]]:
+        """A role per member; the roles of others go, and their sessions with them."""
+        async with self._server.session() as pg:
+            await pg.lock(ref.name)
+            gone = await access.present(pg, ref) - {names.member(ref, each.name) for each in members}
+            if members or gone:
+                async with self._server.session(ref.name) as inside:
+                    await access.drop_members(pg, inside, ref, gone)
+                    await step.heartbeat(f"{len(gone)} who are no members any more are gone")
+                    if members:
+                        await access.ensure_groups(pg, ref)
+                        await access.ensure_rights(inside, ref)
+            for number, member in enumerate(members, 1):
+                await access.ensure_member(pg, ref, member)
+                await step.heartbeat(f"{number} of {len(members)} members")
+        return {
+            each.name: self._secrets(ref, names.member(ref, each.name), each.secrets["password"]) for each in members
+        }
+
     async def seed(self, ref: ComponentRef, step: StepContext, source: Source) -> Seeded:
         """A copy of another database, of this server or another, closed until the first apply."""
         if not isinstance(source.provider, PostgresProvider):
@@ -104,6 +126,7 @@ class PostgresProvider:
         async with self._server.session() as pg:
             await pg.lock(ref.name)
             await roles.ensure_suspended(pg, ref)
+            await access.lock_out(pg, ref)
             await pg.ensure_closed(ref.name)
 
     async def remove(self, ref: ComponentRef, step: StepContext) -> None:
@@ -111,9 +134,11 @@ class PostgresProvider:
         async with self._server.session() as pg:
             await pg.lock(ref.name)
             await roles.ensure_suspended(pg, ref)
+            await access.lock_out(pg, ref)
             await staging.clear(pg, ref)
             await pg.drop_database(ref.name)
             await step.heartbeat("the database is dropped")
+            await access.drop(pg, ref)
             await roles.drop(pg, ref)
 
     async def owned(self, environment: EnvironmentId) -> AsyncIterator[Resource]:
@@ -135,11 +160,14 @@ class PostgresProvider:
 
     def _applied(self, ref: ComponentRef, step: StepContext) -> Applied:
         user, password = names.login(ref, step.version), step.live[step.version]["password"]
+        return Applied(
+            external_id=ref.name, outputs=self._outputs(ref, user), secrets=self._secrets(ref, user, password)
+        )
+
+    def _secrets(self, ref: ComponentRef, user: str, password: str) -> dict[str, str]:
         endpoint = _endpoint(self._config.host, self._config.port)
         url = f"postgresql://{user}:{quote(password, safe='')}@{endpoint}/{ref.name}"
-        return Applied(
-            external_id=ref.name, outputs=self._outputs(ref, user), secrets={"url": url, "password": password}
-        )
+        return {"url": url, "password": password}
 
     def _outputs(self, ref: ComponentRef, user: str) -> dict[str, Any]:
         return {"host": self._config.host, "port": self._config.port, "database": ref.name, "user": user}

@@ -70,7 +70,7 @@ async def ensure_owner(pg: Session, ref: ComponentRef, password: str | None) -> 
     state = await role(pg, ref.name)
     if password is not None and enters_as_owner(ref, state):
         await join(pg, ref.name)
-        await _open(pg, ref.name, password)
+        await open_login(pg, ref.name, password)
         return
     if state is None:
         await _create(pg, ref.name)
@@ -102,7 +102,7 @@ async def ensure_login(pg: Session, ref: ComponentRef, version: int, password: s
     if standing is None or standing.version < version:
         await comment(pg, name, names.Credential(version).comment(ref.mark))
     await become(pg, name, ref.name)
-    await _open(pg, name, password)
+    await open_login(pg, name, password)
     return True
 
 
@@ -113,7 +113,7 @@ async def ensure_login_as(pg: Session, name: str, owner: str, password: str, tex
     await join(pg, name)
     await comment(pg, name, text)
     await become(pg, name, owner)
-    await _open(pg, name, password)
+    await open_login(pg, name, password)
 
 
 async def any_login(pg: Session, ref: ComponentRef) -> bool:
@@ -125,7 +125,7 @@ async def any_login(pg: Session, ref: ComponentRef) -> bool:
 async def ensure_tidy(pg: Session, inside: Session, ref: ComponentRef) -> None:
     """`inside` the component's database, what a login role made after an explicit SET ROLE belongs to the owner, and
     the login roles of ended credentials are gone."""
-    await _reassign(inside, ref.name, list(names.logins(ref)))
+    await reassign(inside, ref.name, list(names.logins(ref)))
     for name in names.logins(ref):
         state = await role(pg, name)
         standing = None if state is None else names.credential(state.comment, ref.mark)
@@ -133,7 +133,8 @@ async def ensure_tidy(pg: Session, inside: Session, ref: ComponentRef) -> None:
             await drop_role(pg, name)
 
 
-async def _reassign(inside: Session, owner: str, members: list[str]) -> None:
+async def reassign(inside: Session, owner: str, members: list[str]) -> None:
+    """What these own in the component's database is the owner's; of those that do not log in, rights go too."""
     rows = await inside.read(
         """
         SELECT DISTINCT r.rolname::text
@@ -184,7 +185,8 @@ async def _create(pg: Session, name: str) -> None:
     await pg.create(CREATE_ROLE, statement.format(sql.Identifier(name)))
 
 
-async def _open(pg: Session, name: str, password: str) -> None:
+async def open_login(pg: Session, name: str, password: str) -> None:
+    """The role logs in with that password."""
     await pg.do(
         working_on(name),
         sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(

@@ -95,6 +95,7 @@ DATABASE = ComponentType(
     stateful=True,
     suspends=True,
     rotates=True,
+    grants=True,
     copies=frozenset({"schema", "full", "masked"}),
     deadline=120.0,
     settle=5.0,
