@@ -14,7 +14,7 @@ from api.cli.plans import show_plan
 from api.cli.session import Detach, Env, ExpectPlan, Output, Session
 from api.cli.signals import PANEL
 from twin.domain.environment import Certificate
-from twin.service.views import Accepted, EnvironmentView, PlanView
+from twin.service.views import Accepted, DestructionView, EnvironmentView, PlanView
 
 app = typer.Typer()
 
@@ -65,6 +65,24 @@ def destroy(
         session.show(msgspec.structs.replace(accepted, operation=operation))
     conclude(session, operation, name)
     _show(session, after)
+
+
+@app.command("certificate", rich_help_panel="Environments")
+def certificate(context: typer.Context, environment: Env, output: Output = None) -> None:
+    """The proof of destruction, or what is still in its way."""
+    session = Session.of(context, output)
+    body = session.api.get(f"/v1/environments/{session.environment(environment).id}/certificate")
+    if session.screen.json:
+        session.screen.data(body)
+        return
+    view = session.api.decode(body, DestructionView)
+    if view.certificate is not None:
+        show_certificate(session.screen, f"{view.project}/{view.name}", view.certificate)
+        return
+    session.screen.text(f"{view.project}/{view.name} is {view.status}: there is no certificate yet")
+    rows = [(each.external_id, each.kind, each.target, each.owner, each.mend) for each in view.leftovers]
+    if rows:
+        session.screen.table(("LEFT OVER", "KIND", "TARGET", "OWNER", "MEND"), rows, indent=2, whole=0)
 
 
 def _ask(screen: Screen, name: str, short: str) -> None:

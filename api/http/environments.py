@@ -37,7 +37,7 @@ from twin.domain.signals.create import Create
 from twin.domain.signals.destroy import Destroy
 from twin.service.principals import Principal
 from twin.service.principals import Request as Asked
-from twin.service.views import Accepted, EnvironmentSummary, EnvironmentView, PlanView
+from twin.service.views import Accepted, DestructionView, EnvironmentSummary, EnvironmentView, PlanView
 
 Tier = Annotated[str | None, QueryParameter(description="For example preview")]
 StatusFilter = Annotated[Status | None, QueryParameter(description="Only those of this status")]
@@ -205,6 +205,19 @@ class EnvironmentController(Controller):
         """One environment; its history outlives it, and so does this page."""
         view = await services.twins.get(environment_id, asked.by)
         return await _shown(services, view, asked.by, as_of, if_none_match)
+
+    @get(
+        "/{environment_id:str}/certificate",
+        opt=described(
+            {200: json_answer("The proof, or what is in its way", DestructionView, examples.DESTRUCTION)},
+            problems=(409,),
+        ),
+    )
+    async def get_certificate(
+        self, environment_id: EnvironmentIdPath, services: NamedDependency[Services], asked: NamedDependency[Asked]
+    ) -> DestructionView:
+        """The certificate of destruction; until there is one, what is left over, with owner and mend."""
+        return await services.twins.certificate(environment_id, asked.by)
 
     @delete("/{environment_id:str}", status_code=202, opt=_DESTROY)
     async def destroy_environment(

@@ -16,11 +16,13 @@ from twin.service.views import (
     ComponentView,
     Credentials,
     CredentialView,
+    DestructionView,
     EnvironmentMemberView,
     EnvironmentSummary,
     EnvironmentView,
     EventView,
     Explanation,
+    LeftoverView,
     MemberView,
     OperationView,
     PersonalCredentials,
@@ -193,6 +195,21 @@ WHY = Explanation(
 )
 LOG_LINE = LogLine(source="app/1", text="listening on 43121", at=_AT)
 CREDENTIALS = Credentials(environment=_ID, component="app", variables={"DATABASE_URL": "postgresql://…"})
+DESTRUCTION = DestructionView(
+    environment=_ID,
+    project="shop",
+    name="dev",
+    status="destroying",
+    leftovers=(
+        LeftoverView(
+            target="postgres/eu",
+            kind="postgres.role",
+            external_id="tw_01jzx4t2m8_db_1",
+            owner="platform",
+            mend="Remove it by hand, then: twin retry shop/dev",
+        ),
+    ),
+)
 MEMBER = MemberView(name="ada@example.com", role="developer", until=_AT)
 ENVIRONMENT_MEMBER = EnvironmentMemberView(
     name="ada@example.com", role="developer", of="project", access={"db": "granted", "cache": "pending"}

@@ -59,6 +59,12 @@ def test_a_leftover_keeps_the_certificate_back(service: Service, opened: tuple[O
             assert len(view["leftovers"]) == 1
             assert "postgres/local" in view["leftovers"][0]
             assert "forgotten" in view["leftovers"][0]
+            told = service.get(f"/v1/environments/{environment}/certificate")
+            assert told["certificate"] is None
+            (left,) = told["leftovers"]
+            assert (left["target"], left["owner"]) == ("postgres/local", "platform")
+            assert "twin retry" in left["mend"]
+            assert "forgotten" in service.twin("certificate", environment)
             assert "forgotten" in service.twin("show", "shop/dev")
             assert service.operation(destroyed, wait=0)["status"] == "running"
         finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -18,8 +18,10 @@ from twin.ports.store import EntityRow, OperationRow
 from twin.service.views import (
     ComponentView,
     Condition,
+    DestructionView,
     EnvironmentSummary,
     EnvironmentView,
+    LeftoverView,
     OperationView,
     PlanView,
     PreviewError,
@@ -64,6 +66,37 @@ def environment_view(
         ),
         certificate=env.certificate,
     )
+
+
+def destruction_view(env: Environment) -> DestructionView:
+    """The certificate, or the leftovers with whoever can remove them."""
+    return DestructionView(
+        environment=env.id,
+        project=env.project,
+        name=env.name,
+        status=status(env),
+        certificate=env.certificate,
+        leftovers=tuple(_leftovers(env)),
+    )
+
+
+def _leftovers(env: Environment) -> Iterator[LeftoverView]:
+    for target, found in env.leftovers.items():
+        failures = [
+            failure
+            for text, failure in env.failures.items()
+            if (key := StepKey.parse(text)).verb == "sweep" and key.component == target
+        ]
+        failure = failures[0] if failures else None
+        for each in found:
+            yield LeftoverView(
+                target=target,
+                kind=each.kind,
+                external_id=each.external_id,
+                detail=each.detail,
+                owner=(failure.owner if failure is not None else None) or "platform",
+                mend=(failure.mend if failure is not None else None) or f"twin retry {env.project}/{env.name}",
+            )
 
 
 def environment_summary(row: EntityRow, now: datetime) -> EnvironmentSummary:

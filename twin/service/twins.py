@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from twin.domain.component_type import ComponentType
 from twin.domain.decider import Context, Decider, transition
 from twin.domain.environment import Environment
-from twin.domain.errors import Invalid, NotFound, PreconditionFailed
+from twin.domain.errors import Invalid, NotFound, PreconditionFailed, Rejected
 from twin.domain.identity import EnvironmentId
 from twin.domain.near import near_misses
 from twin.domain.planner import plan
@@ -43,13 +43,14 @@ from twin.service.accepting import (
 from twin.service.offers import library
 from twin.service.principals import Principal, Request
 from twin.service.rendering import (
+    destruction_view,
     environment_summary,
     environment_view,
     operation_row_view,
     plan_view,
     with_previews,
 )
-from twin.service.views import Accepted, EnvironmentView, OperationView, PageView, PlanView
+from twin.service.views import Accepted, DestructionView, EnvironmentView, OperationView, PageView, PlanView
 
 POLL = 0.5
 """Seconds after which a waiter looks again, should a hint have been missed."""
@@ -148,6 +149,18 @@ class Twins:
     async def get(self, environment_id: str, by: Principal) -> EnvironmentView:
         """One environment by id; raises `NotFound`, also for what the principal may not see."""
         return await self._view(await self._row(environment_id, by, "viewer"))
+
+    async def certificate(self, environment_id: str, by: Principal) -> DestructionView:
+        """The proof of destruction, or what is left of it to do. Raises `Rejected` for what is not being destroyed."""
+        row = await self._row(environment_id, by, "viewer")
+        env: Environment = row.state
+        if env.certificate is None and not env.departing:
+            raise Rejected(
+                f"{env.project}/{env.name} is not being destroyed",
+                code="not_destroyed",
+                mend=f"twin destroy {env.project}/{env.name}",
+            )
+        return destruction_view(env)
 
     async def named(self, project: str, name: str, by: Principal) -> EnvironmentView:
         """The living environment of that name, or else the last that had it."""

@@ -261,6 +261,28 @@ class TokenView(Struct, frozen=True, kw_only=True):
     expires_at: datetime | None = None
 
 
+class LeftoverView(Struct, frozen=True, kw_only=True):
+    """What an inventory still found, who can remove it, and how it goes on then."""
+
+    target: str
+    kind: str
+    external_id: str
+    owner: str
+    mend: str
+    detail: str = ""
+
+
+class DestructionView(Struct, frozen=True, kw_only=True):
+    """The proof of an environment's destruction, or what still stands in its way."""
+
+    environment: str
+    project: str
+    name: str
+    status: str
+    certificate: Certificate | None = None
+    leftovers: tuple[LeftoverView, ...] = ()
+
+
 class CredentialView(Struct, frozen=True, kw_only=True):
     """A credential of a component, without its secrets.
 
