@@ -134,6 +134,19 @@ def test_an_attempt_that_still_runs_with_the_old_one_keeps_it(story):
     assert story.work() == ["app@1:apply", "db@1:retire"]
 
 
+def test_what_a_lost_issue_may_have_made_valid_is_issued_before_another(story):
+    first = story.send(RotateCredentials(component="db", grace="0s"))
+    lost = story.start("db:issue")
+    second = story.send(RotateCredentials(component="db", grace="0s"))
+    story.lose(lost)
+    (issue,) = [step for step in plan(story.env).steps if step.key.verb == "issue"]
+    assert issue.key == lost.key, "or three would live, and nobody would know of the second"
+    story.later(minutes=1)
+    assert story.work() == ["db@1:issue", "app@1:apply", "db@1:retire"] * 2
+    assert versions(story) == [3]
+    assert (story.outcome(first), story.outcome(second)) == ("succeeded", "succeeded")
+
+
 def test_a_lost_consumer_may_still_come_back_with_the_old_one_until_it_has_settled(story):
     story.send(Update(inputs={"greeting": "hi"}))
     story.lose(story.start("app:apply"), proven_dead=False)

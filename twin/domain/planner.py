@@ -121,11 +121,13 @@ def _credential(env: Environment, name: str, applies: dict[str, Step]) -> Step |
         return _retire(env, instance, wanted, applies, own)
     if issued[-1].version >= wanted.credential_version:
         return None
+    # One after the other: one that was asked for meanwhile must not skip one that a lost attempt may have made valid.
+    following = issued[-1].version + 1
     return Step(
-        key=StepKey(name, instance.incarnation, "issue", str(wanted.credential_version)),
+        key=StepKey(name, instance.incarnation, "issue", str(following)),
         target=instance.placement.target,
         after=tuple(own),
-        why=f"credential {wanted.credential_version} beside {issued[-1].version}",
+        why=f"credential {following} beside {issued[-1].version}",
         not_before=rotation.settled_at(env, [instance.key]),
     )
 
