@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from twin.domain import events as happened
 from twin.domain.environment import NOTHING_THERE, Environment, Instance, Inventory, Look, Proof
 from twin.domain.forgetting import forget_stale
+from twin.domain.members import UNSURE
 from twin.domain.operations import BlockRaised, OperationAccepted, OperationEnded
 from twin.domain.rotation import live
 from twin.domain.steps import Running, StepKey
@@ -344,6 +345,8 @@ def _is_cleared(instance: str, keys: set[str]) -> bool:
 def _touched(env: Environment, key: StepKey) -> Environment:
     """An attempt whose outcome is not known (yet) may make of an instance what its key says."""
     instance = env.instances.get(key.instance)
+    if instance is not None and key.verb == "grant" and instance.access != key.digest:
+        return _with_instance(env, replace(instance, access=UNSURE))
     if instance is None or key.verb not in ("apply", "suspend"):
         return env
     recorded = instance.suspended if key.verb == "suspend" else not instance.suspended and instance.digest == key.digest

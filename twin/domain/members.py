@@ -12,6 +12,10 @@ from twin.domain.durations import parse_duration
 from twin.domain.environment import Environment, Instance, Membership
 from twin.domain.errors import Invalid
 
+UNSURE = ""
+"""The `access` of an instance of which nobody knows whom it admits, as it was mended, or as a grant was begun and not
+seen to succeed. No set of members has this digest: it is granted anew."""
+
 LONGEST_NAME = 200
 """Characters of a person's name."""
 

@@ -172,6 +172,8 @@ def _grant(env: Environment, name: str, applies: dict[str, Step], credential: St
         target=instance.placement.target,
         after=tuple(after),
         why="members changed",
+        # Nobody may come back by an attempt that was lost.
+        not_before=rotation.settled_at(env, [instance.key]),
     )
 
 

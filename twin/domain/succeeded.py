@@ -9,13 +9,11 @@ from msgspec.structs import replace
 
 from twin.domain.environment import Credential, Environment, Instance, Proof
 from twin.domain.events import StepSucceeded
+from twin.domain.members import UNSURE
 from twin.domain.rotation import live
 from twin.domain.steps import Copied, Running
 
 V = TypeVar("V")
-
-_GRANTED_BEFORE = ""
-"""The `access` of an instance that was mended: no set of members has this digest, so it is granted anew."""
 
 
 def succeeded(env: Environment, instance: Instance, running: Running | None, event: StepSucceeded) -> Environment:
@@ -55,7 +53,7 @@ def _applied(env: Environment, instance: Instance, running: Running | None, even
         external_id=event.external_id,
         outputs=event.outputs,
         credential_version=event.credential_version,
-        access=_GRANTED_BEFORE if mended else instance.access,
+        access=UNSURE if mended else instance.access,
         suspended=False,
         drift={},
         applied_at=event.at,
