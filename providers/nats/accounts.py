@@ -146,6 +146,10 @@ class AccountsFile:
         logging in. Any number at once; raises as `change` does while waiting."""
         return self._locked(fcntl.LOCK_SH)
 
+    def alone(self) -> AbstractAsyncContextManager[int]:
+        """While nobody reloads and nobody is in `steady`: for what must not change between a look and an act."""
+        return self._locked(fcntl.LOCK_EX)
+
     def _replace(self, accounts: dict[str, Account]) -> None:
         """Write beside it, then rename. Mode and owners stay, because the server may run as another user."""
         lines = [

@@ -35,6 +35,9 @@ PAUSES = (0.05, 0.1, 0.25)
 PAGE = 128
 """Accounts per page of the inventory."""
 
+COPYING = "twin.copying"
+"""The key in a stream's metadata that says which attempt copies into it; gone when it is finished."""
+
 COPIED = "twin.copied"
 """The key in a stream's metadata that says that it began as a copy: which, and what came of it."""
 
@@ -57,6 +60,16 @@ def stream_config(name: str, mark: str, inputs: StreamInputs) -> StreamConfig:
     )
 
 
+async def delete_streams(jetstream: JetStreamContext) -> None:
+    """Delete all streams of an account and what they hold; none is success."""
+    while streams := await jetstream.streams_info():
+        for stream in streams:
+            try:
+                await jetstream.delete_stream(str(stream.config.name))
+            except NotFoundError:
+                continue  # another worker was faster
+
+
 class NatsClient:
     """One server, as its system user and as the twin's own user in each account."""
 
@@ -66,10 +79,12 @@ class NatsClient:
         config: Config,
         credentials: Credentials,
         steady: Callable[[], AbstractAsyncContextManager[object]],
+        alone: Callable[[], AbstractAsyncContextManager[object]],
     ) -> None:
-        """Within `steady` nobody reloads; everything but a reload happens in it."""
+        """Within `steady` nobody reloads; everything but a reload happens in it, or in `alone`, which nobody shares."""
         self._target = target
         self._steady = steady
+        self._alone = alone
         self._config = config
         self._credentials = credentials
 
@@ -153,12 +168,7 @@ class NatsClient:
     async def delete_streams(self, account: str) -> None:
         """Delete all streams of the account and what they hold; none is success."""
         async with self.jetstream(account) as jetstream:
-            while streams := await jetstream.streams_info():
-                for stream in streams:
-                    try:
-                        await jetstream.delete_stream(str(stream.config.name))
-                    except NotFoundError:
-                        continue  # another worker was faster
+            await delete_streams(jetstream)
 
     async def streams(self, account: str | None = None) -> list[tuple[str, dict[str, Any]]]:
         """Account and configuration, as the server itself lists them, of all streams or of those of one account."""
@@ -205,12 +215,19 @@ class NatsClient:
         return self._connection(self._credentials.system_user, self._credentials.system_password, SYSTEM_REFUSED)
 
     @asynccontextmanager
-    async def jetstream(self, account: str) -> AsyncIterator[JetStreamContext]:
-        """JetStream as the twin's user in `account`, for a moment: as long as it is open nobody can reload."""
+    async def inside(self, account: str, *, alone: bool = False) -> AsyncIterator[Connection]:
+        """As the twin's user in `account`, for a moment: as long as it is open nobody can reload; `alone`, nobody can
+        do anything else either."""
         async with (
-            self._steady(),
+            self._alone() if alone else self._steady(),
             self._connection(admin(account), self.admin_password(account), ACCOUNT_REFUSED) as connection,
         ):
+            yield connection
+
+    @asynccontextmanager
+    async def jetstream(self, account: str) -> AsyncIterator[JetStreamContext]:
+        """JetStream there."""
+        async with self.inside(account) as connection:
             yield connection.jetstream(timeout=REQUEST_TIMEOUT)
 
     @asynccontextmanager

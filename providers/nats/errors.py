@@ -61,8 +61,16 @@ def wrong(field: str) -> Outcome:
     return terminal(field, f"refuses {field} of the stream", f"Correct the input {field}.")
 
 
+def full(field: str) -> Outcome:
+    """A stream with `discard: new` that is to be a copy refuses the next message."""
+    return terminal(
+        field, "cannot store all that the source holds", f"Clone with a larger {field}, or with discard: old."
+    )
+
+
 NO_ROOM = "has no room left for the stream"
 INVALID = frozenset({10052})
+STORE_FAILED = frozenset({10077})
 
 SYSTEM_REFUSED = blocked(
     "credentials", "refuses the system user", "Correct system_user and system_password of the target"
@@ -96,7 +104,13 @@ RULES: tuple[Rule, ...] = (
         blocked("jetstream", "has JetStream disabled", "Add a jetstream block to the server's configuration"),
         codes=frozenset({10039, 10076}),
     ),
+    Rule(
+        blocked("max-payload", "takes no message as large as one of the source", "Raise max_payload of the server"),
+        (nats.MaxPayloadError,),
+    ),
     # the requester's input
+    Rule(full("max_bytes"), codes=STORE_FAILED, text="maximum bytes"),
+    Rule(full("max_messages"), codes=STORE_FAILED, text="maximum messages"),
     Rule(wrong("subjects"), codes=frozenset({10065})),
     Rule(wrong("subjects"), codes=INVALID, text="subject|overlap"),
     Rule(wrong("retention"), codes=INVALID, text="retention"),

@@ -34,7 +34,7 @@ class NatsProvider:
         self._target = target
         self._config = config
         self._accounts = AccountsFile(config.accounts_file, target)
-        self._client = NatsClient(target, config, credentials, self._accounts.steady)
+        self._client = NatsClient(target, config, credentials, self._accounts.steady, self._accounts.alone)
 
     async def identify(self) -> Placement:
         """The server's configured name is its identity."""
@@ -100,22 +100,25 @@ class NatsProvider:
             raise Terminal(f"a stream has no {source.mode} copies", mend="Clone with data: full, or none.")
         if not isinstance(source.provider, NatsProvider):
             raise Terminal(f"{source.ref.component} of the source is no stream of NATS")
-        here, key = partial(self._client.jetstream, ref.name), step.idempotency_key
-        if (account := self._accounts.read().get(ref.name)) is not None:
-            if (done := await copying.finished(here, ref.component, key)) is not None:
-                return done
-            if users.applications(ref.name, account.users):
-                raise Transient(f"{ref.name} is in use already.")  # an attempt that comes too late harms nobody
+        here = partial(self._client.inside, ref.name)
+        if ref.name in self._accounts.read() and (done := await copying.finished(here, ref.component)) is not None:
+            return done
         if source.ref.name not in source.provider._accounts.read():
             raise Terminal(
                 f"{source.ref.component} of {source.ref.environment_name} is gone, so it cannot be copied",
                 mend="Destroy this clone; clone what there is, or create an environment that begins empty.",
             )
-        await self._ensure_account(ref, lambda before: ())
-        await self._client.delete_streams(ref.name)
-        there = partial(source.provider._client.jetstream, source.ref.name)
+        await self._ensure_account(ref, partial(_unopened, ref.name))
         config = stream_config(ref.component, ref.mark, read_inputs(step.inputs))
-        return await copying.copy(there, source.ref.component, here, config, key, step.heartbeat)
+        copy = copying.Copy(
+            there=partial(source.provider._client.inside, source.ref.name),
+            source=source.ref.component,
+            here=here,
+            config=config,
+            unopened=lambda: _unopened(ref.name, self._accounts.read().get(ref.name, Account(()))),
+            heartbeat=step.heartbeat,
+        )
+        return await copy.run()
 
     async def suspend(self, ref: ComponentRef, step: StepContext) -> None:
         """Take the application's users away and lock members out, which closes their connections; the stream keeps
@@ -223,6 +226,14 @@ class NatsKind:
         return NatsProvider(
             target, read(Config, target.config, "config"), read(Credentials, credentials, "credentials")
         )
+
+
+def _unopened(name: str, account: Account) -> tuple[User, ...]:
+    """Nobody: the users beside the twin in an account that is to be copied into. An attempt that comes too late, when
+    it is in use, harms nobody."""
+    if any(user.user != users.admin(name) for user in account.users):
+        raise Transient(f"{name} is in use already.")
+    return ()
 
 
 def _drift(stream: Mapping[str, Any], inputs: StreamInputs, mark: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -109,6 +109,19 @@ class StreamInputs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             extra_json_schema=IMMUTABLE,
         ),
     ] = "limits"
+
+
+def takes(patterns: Iterable[str], subject: str) -> bool:
+    """Whether a stream of the subjects `patterns` keeps what is published on `subject`."""
+    return any(_takes(pattern.split("."), subject.split(".")) for pattern in patterns)
+
+
+def _takes(pattern: list[str], tokens: list[str]) -> bool:
+    if pattern[-1] == ">":
+        return len(tokens) >= len(pattern) and _takes(pattern[:-1], tokens[: len(pattern) - 1])
+    return len(tokens) == len(pattern) and all(
+        each in ("*", token) for each, token in zip(pattern, tokens, strict=True)
+    )
 
 
 TYPES: tuple[ComponentType, ...] = (

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 
 import nats.errors
 import pytest
+from msgspec import structs
 from nats.js.api import ConsumerConfig
 from nats.js.errors import NotFoundError
 
 from providers.local import LocalServers
 from providers.nats import KIND
+from providers.nats.copying import MESSAGES_AT_ONCE
+from providers.nats.headers import Headers
 from providers.nats.provider import NatsProvider
 from tests.providers.nats_world import (
     NatsHooks,
@@ -23,12 +28,16 @@ from tests.providers.nats_world import (
     login,
     persistent,
 )
-from twin.domain.errors import Terminal
+from twin.domain.errors import Terminal, Transient
 from twin.domain.identity import ComponentRef
 from twin.domain.targets import Target
 from twin.ports.provider import Applied, Source
 from twin.testing.conformance.copying import CopyConformance
 from twin.testing.steps import make_step
+
+STEP = make_step({"subjects": ["work.>"], "max_bytes": 1 << 20})
+
+KEPT = [0, 1, 2, 100, 300, 302, 399]
 
 Opened = tuple[Target, dict[str, str]]
 
@@ -107,8 +116,7 @@ async def test_headers_subjects_and_gaps_are_copied_in_order(provider: NatsProvi
             for number in (1, 2, 700):
                 await admin.jetstream().delete_msg("jobs", number)
             await admin.jetstream().publish("work.same", b"twice", headers={"Nats-Msg-Id": "gone-by"})
-        step = make_step({"subjects": ["work.>"], "max_bytes": 1 << 20})
-        seeded = await provider.seed(copy, step, source_of(provider, origin))
+        seeded = await provider.seed(copy, STEP, source_of(provider, origin))
         assert (seeded.rows, seeded.point) == (1198, "jobs@1201")
         taken = await apply(provider, copy)
         async with client(taken) as connection:
@@ -154,3 +162,86 @@ async def test_what_an_interest_stream_holds_is_for_consumers_that_are_not_copie
         step = make_step({"subjects": ["work.>"], "max_bytes": 1 << 20, "retention": "interest"})
         assert (await provider.seed(copy, step, source_of(provider, origin))).rows == 0
         await apply(provider, copy, retention="interest")
+
+
+async def test_headers_are_copied_byte_by_byte(provider: NatsProvider) -> None:
+    async with components(provider, "jobs", "jobs") as (origin, copy):
+        applied = await apply(provider, origin)
+        given = Headers([("Trace", "Grüße"), ("trace", "b: c"), ("Trace", "again")])
+        async with client(applied) as connection:
+            await connection.jetstream().publish("work.x", b"", headers=given)
+            origin_has = await connection.jetstream().get_msg("jobs", 1)
+        await provider.seed(copy, STEP, source_of(provider, origin))
+        async with client(await apply(provider, copy)) as connection:
+            copied = await connection.jetstream().get_msg("jobs", 1)
+        assert copied.hdrs == origin_has.hdrs
+        assert base64.b64decode(copied.hdrs or b"").decode() == (
+            "NATS/1.0\r\nTrace: Grüße\r\ntrace: b: c\r\nTrace: again\r\n\r\n"
+        )
+
+
+async def test_what_was_purged_is_passed_over(provider: NatsProvider) -> None:
+    async with components(provider, "jobs", "jobs") as (origin, copy):
+        applied = await apply(provider, origin)
+        async with client(applied) as connection:
+            jetstream = connection.jetstream()
+            for number in range(400):
+                await jetstream.publish("work.keep" if number in KEPT else "work.drop", str(number).encode())
+        async with administrator(provider, applied) as admin:
+            await admin.jetstream().purge_stream("jobs", subject="work.drop")
+        seeded = await provider.seed(copy, STEP, source_of(provider, origin))
+        assert (seeded.rows, seeded.point) == (len(KEPT), "jobs@400")
+        async with client(await apply(provider, copy)) as connection:
+            found = [await connection.jetstream().get_msg("jobs", n + 1) for n in range(len(KEPT))]
+        assert [int(each.data or b"") for each in found] == KEPT
+
+
+async def test_an_attempt_that_was_given_up_changes_nothing_any_more(provider: NatsProvider) -> None:
+    async with components(provider, "jobs", "jobs") as (origin, copy):
+        applied = await apply(provider, origin)
+        async with client(applied) as connection:
+            for number in range(MESSAGES_AT_ONCE + 10):
+                await connection.jetstream().publish("work.x", str(number).encode())
+        stands, goes_on = asyncio.Event(), asyncio.Event()
+
+        async def stand_still(progress: str) -> None:
+            stands.set()
+            await goes_on.wait()
+
+        zombie = asyncio.create_task(
+            provider.seed(copy, structs.replace(STEP, heartbeat=stand_still), source_of(provider, origin))
+        )
+        await stands.wait()
+        seeded = await provider.seed(copy, STEP, source_of(provider, origin))
+        async with client(await apply(provider, copy)) as connection:
+            await connection.jetstream().publish("work.x", b"of the clone")
+            goes_on.set()
+            with pytest.raises(Transient, match="another attempt"):
+                await zombie
+            state = (await connection.jetstream().stream_info("jobs")).state
+            assert (state.messages, state.last_seq) == (seeded.rows + 1, seeded.rows + 1)
+        assert await provider.seed(copy, STEP, source_of(provider, origin)) == seeded
+
+
+async def test_what_is_in_use_is_left_alone(provider: NatsProvider) -> None:
+    async with components(provider, "jobs", "jobs") as (origin, used):
+        await apply(provider, origin)
+        applied = await apply(provider, used)
+        async with client(applied) as connection:
+            await connection.jetstream().publish("work.x", b"precious")
+            with pytest.raises(Transient, match="in use"):
+                await provider.seed(used, STEP, source_of(provider, origin))
+            assert (await connection.jetstream().get_msg("jobs", 1)).data == b"precious"
+
+
+@pytest.mark.parametrize(("field", "bound"), [("max_messages", 2), ("max_bytes", 1 << 16)])
+async def test_a_copy_with_too_little_room_says_which(provider: NatsProvider, field: str, bound: int) -> None:
+    async with components(provider, "jobs", "jobs") as (origin, copy):
+        applied = await apply(provider, origin)
+        async with client(applied) as connection:
+            for _ in range(3):
+                await connection.jetstream().publish("work.x", bytes(30_000))
+        step = make_step({"subjects": ["work.>"], "max_bytes": 1 << 20, "discard": "new", field: bound})
+        with pytest.raises(Terminal) as refused:
+            await provider.seed(copy, step, source_of(provider, origin))
+        assert refused.value.field == field

@@ -17,7 +17,7 @@ from nats.js import errors as js
 from providers.nats import KIND
 from providers.nats.accounts import Account, AccountsFile
 from providers.nats.errors import ACCOUNT_REFUSED, failure, file_failure, translated
-from providers.nats.spec import read_inputs
+from providers.nats.spec import read_inputs, takes
 from providers.nats.users import with_hash
 from twin.domain.errors import Blocked, Invalid, Terminal, Transient
 from twin.domain.targets import Target
@@ -72,6 +72,7 @@ def test_transient(error: Exception, why: str) -> None:
         (api(500, 10049, "write /data: no space left on device"), "nats/local/storage"),
         (api(503, 10076, "JetStream not enabled"), "nats/local/jetstream"),
         (api(503, 10039, "JetStream not enabled for account"), "nats/local/jetstream"),
+        (nats.MaxPayloadError(), "nats/local/max-payload"),
     ],
 )
 def test_blocked_says_who_and_how(error: Exception, key: str) -> None:
@@ -212,3 +213,24 @@ def test_check_names_the_field_and_no_secret(config: dict[str, Any], credentials
         kind.check(Target(name="nats/local", provider="nats", config=right | config), secrets | credentials)
     assert caught.value.field == field
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "subject", "taken"),
+    [
+        ("work.a", "work.a", True),
+        ("work.a", "work.b", False),
+        ("work.a", "work.a.b", False),
+        ("work.*", "work.a", True),
+        ("work.*", "work", False),
+        ("work.*", "work.a.b", False),
+        ("*.b", "work.b", True),
+        ("work.>", "work.a", True),
+        ("work.>", "work.a.b", True),
+        ("work.>", "work", False),
+        ("*.b.>", "work.b.c", True),
+        ("*.b.>", "work.c.b", False),
+    ],
+)
+def test_what_a_subject_takes(pattern: str, subject: str, taken: bool) -> None:
+    assert takes(["else", pattern], subject) is taken
