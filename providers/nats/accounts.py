@@ -11,8 +11,8 @@ import asyncio
 import fcntl
 import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -176,22 +176,37 @@ class AccountsFile:
 
     @asynccontextmanager
     async def _locked(self, kind: int) -> AsyncIterator[int]:
-        """Hold the lock, which is a file of its own because the accounts file is replaced. Polled, so that a cancelled
-        step leaves no thread behind that takes the lock later."""
-        try:
-            handle = os.open(f"{self._path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise file_failure(error, self._target, str(self._path)) from error
-        try:
+        """Hold the lock, which is a file of its own because the accounts file is replaced. Whoever wants it alone first
+        takes the turn, so that those who share it and come one after the other do not keep it from him for ever."""
+        with ExitStack() as files:
+            try:
+                lock, turn = (files.enter_context(_opened(f"{self._path}.{name}")) for name in ("lock", "turn"))
+            except OSError as error:
+                raise file_failure(error, self._target, str(self._path)) from error
             try:
                 async with asyncio.timeout(LOCK_PATIENCE):
-                    while not _taken(handle, kind):  # noqa: ASYNC110 - the event is in another process
-                        await asyncio.sleep(0.005)
+                    await _take(turn, kind)
+                    await _take(lock, kind)
             except TimeoutError as error:
                 raise Transient(f"{self._target.name}: another worker holds {self._path}.lock.") from error
-            yield handle
-        finally:
-            os.close(handle)
+            if kind == fcntl.LOCK_SH:
+                fcntl.flock(turn, fcntl.LOCK_UN)
+            yield lock
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[int]:
+    handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+async def _take(handle: int, kind: int) -> None:
+    """Polled, so that a cancelled step leaves no thread behind that takes the lock later."""
+    while not _taken(handle, kind):  # noqa: ASYNC110 - the event is in another process
+        await asyncio.sleep(0.005)
 
 
 def _taken(handle: int, kind: int) -> bool:

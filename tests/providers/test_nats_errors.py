@@ -170,6 +170,29 @@ async def test_writers_of_the_accounts_file_lose_nothing_of_each_other(tmp_path:
     assert marks == {f"tw_{n}": f"mark {n}" for n in range(20)}
 
 
+async def test_those_who_share_the_lock_do_not_keep_a_writer_out(tmp_path: Path) -> None:
+    path, changed = tmp_path / "accounts.conf", asyncio.Event()
+    path.touch()
+
+    async def copy() -> int:
+        file, batches = AccountsFile(str(path), TARGET), 0
+        while not changed.is_set():
+            async with file.steady():
+                await sleep(0.002)
+                batches += 1
+        return batches
+
+    async def write() -> None:
+        async with asyncio.timeout(10):
+            await AccountsFile(str(path), TARGET).change(lambda accounts: None, lambda: sleep(0), no_grace)
+        changed.set()
+
+    async with asyncio.TaskGroup() as group:
+        copies = [group.create_task(copy()) for _ in range(3)]
+        group.create_task(write())
+    assert all(each.result() for each in copies)
+
+
 async def test_a_reload_happens_for_a_difference_and_until_it_has_succeeded(tmp_path: Path) -> None:
     path, reloads = tmp_path / "accounts.conf", []
     path.touch()
