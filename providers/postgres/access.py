@@ -1,179 +1,167 @@
-"""People's own roles in one component's database.
+"""People's own roles in a component: viewers read, developers read and write, operators and admins enter as the owner.
 
-Who may read and who may change everything are two groups, to which the owner's objects are granted: those that stand,
-and by default privileges those to come. A viewer is in the first group, a developer in the second; operators and admins
-become the owner, as the application does. A member's role is named by hashes, so that any name fits; which part it has,
-and a digest of its password by which another one is told, stand in its comment.
+A person's role is a member of exactly one group (`tr_…` readers, `tc_…` writers, or the owner) and has no right of its
+own. What may log in is decided by its comment, written while nobody can enter with it: the person's role and a
+fingerprint of the password, by which a changed one is noticed. A role that has ended is closed, says so in its comment,
+and is dropped once what it owns in the database belongs to the owner.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from psycopg import sql
 
 from providers.postgres import names, roles
 from providers.postgres.client import Session
-from providers.postgres.errors import CREATE_ROLE, working_on
+from providers.postgres.errors import working_on
+from providers.postgres.names import Access
+from providers.postgres.roles import RoleState
+from twin.domain.errors import Blocked
 from twin.domain.identity import ComponentRef
 from twin.ports.provider import Member
 
-AT_ONCE = 200
-"""Objects named in one GRANT."""
 
-_READ, _WRITE, _OWN = "read", "write", "own"
-_PARTS = {"viewer": _READ, "developer": _WRITE, "operator": _OWN, "admin": _OWN}
+async def members(pg: Session, ref: ComponentRef) -> dict[str, RoleState]:
+    """The roles of people in the component, ended ones too."""
+    return await roles.roles(pg, names.of_component(names.MEMBER, ref))
 
 
-async def present(pg: Session, ref: ComponentRef) -> set[str]:
-    """The members' roles that stand."""
-    rows = await pg.read(
-        "SELECT rolname::text FROM pg_catalog.pg_roles WHERE starts_with(rolname, %s)",
-        names.of_component(names.MEMBER, ref),
-    )
-    return {name for (name,) in rows}
+async def groups(pg: Session, ref: ComponentRef) -> dict[str, RoleState]:
+    """Of the roles of readers and of writers, those that stand."""
+    found = {name: await roles.role(pg, name) for name in names.groups(ref)}
+    return {name: state for name, state in found.items() if state is not None}
+
+
+# --- giving ---
 
 
 async def ensure_groups(pg: Session, ref: ComponentRef) -> None:
-    """The two groups stand, and may enter the database."""
-    for group in (names.readers(ref), names.writers(ref)):
-        if await roles.role(pg, group) is None:
-            statement = sql.SQL("CREATE ROLE {} NOSUPERUSER NOCREATEDB NOCREATEROLE NOLOGIN")
-            await pg.create(CREATE_ROLE, statement.format(sql.Identifier(group)))
-        await roles.join(pg, group)
-        await roles.comment(pg, group, f"{ref.mark} group")
-        database, role = sql.Identifier(ref.name), sql.Identifier(group)
-        await pg.do(working_on(ref.name), sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, role))
+    """Readers and writers stand; nobody can log in as them."""
+    standing = await groups(pg, ref)
+    for name, what in zip(names.groups(ref), ("readers", "writers"), strict=True):
+        state, text = standing.get(name), f"{ref.mark} {what}"
+        if state is None:
+            await roles.create(pg, name)
+            await roles.join(pg, name)
+        elif state.login:
+            await roles.ensure_no_login(pg, name)
+        if state is None or state.comment != text:
+            await roles.comment(pg, name, text)
 
 
-async def ensure_rights(inside: Session, ref: ComponentRef) -> None:
-    """`inside` the component's database, the groups have their rights on all that the owner has and will have."""
-    owner, readers, writers = (sql.Identifier(each) for each in (ref.name, names.readers(ref), names.writers(ref)))
-    both = sql.SQL("{}, {}").format(readers, writers)
-    doing = working_on(ref.name)
-    for right, kind, group in (
-        ("USAGE", "SCHEMAS", both),
-        ("SELECT", "TABLES", both),
-        ("SELECT", "SEQUENCES", both),
-        ("INSERT, UPDATE, DELETE", "TABLES", writers),
-        ("USAGE, UPDATE", "SEQUENCES", writers),
-    ):
-        statement = sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {} GRANT {} ON {} TO {}")
-        await inside.do(doing, statement.format(owner, sql.SQL(right), sql.SQL(kind), group))
-    schemas, tables, sequences = await _objects(inside, ref.name)
-    for right, kind, group, found in (
-        ("USAGE", "SCHEMA", both, schemas),
-        ("SELECT", "TABLE", both, tables),
-        ("SELECT", "SEQUENCE", both, sequences),
-        ("INSERT, UPDATE, DELETE", "TABLE", writers, tables),
-        ("USAGE, UPDATE", "SEQUENCE", writers, sequences),
-    ):
-        for start in range(0, len(found), AT_ONCE):
-            these = sql.SQL(", ").join(found[start : start + AT_ONCE])
-            statement = sql.SQL("GRANT {} ON {} {} TO {}")
-            await inside.do(doing, statement.format(sql.SQL(right), sql.SQL(kind), these, group))
+async def ensure_member(pg: Session, ref: ComponentRef, member: Member, *, enters: bool) -> str:
+    """The person's role has the rights of `member.role` and no other, and that password; its name.
 
-
-async def ensure_member(pg: Session, ref: ComponentRef, member: Member) -> None:
-    """The member's role logs in with their password and has their part. Who is connected with another password, or
-    with more than that part, is cut off."""
-    name, part, password = names.member(ref, member.name), _PARTS[member.role], member.secrets["password"]
-    said = f"{ref.mark} member={part} {_digest(name, password)}"
+    Sessions with another password, or of who is the owner no longer, end. Without `enters`, nobody logs in yet.
+    """
+    name, password = names.member(ref, member.name), member.secrets["password"]
     state = await roles.role(pg, name)
-    if state is not None and state.comment == said and state.login:
-        return
+    wanted = Access(member.role, names.fingerprint(name, password))
+    standing = None if state is None else names.access(state.comment, ref.mark)
     if state is None:
-        statement = sql.SQL("CREATE ROLE {} NOSUPERUSER NOCREATEDB NOCREATEROLE NOLOGIN")
-        await pg.create(CREATE_ROLE, statement.format(sql.Identifier(name)))
+        await roles.create(pg, name)
     await roles.join(pg, name)
-    if state is not None and state.comment != said:
-        await roles.ensure_no_login(pg, name)
-        await _leave(pg, ref, name)
-        await roles.end_sessions(pg, name)
-    # What is not finished has a comment that says no part, so that it is done again.
-    await roles.comment(pg, name, f"{ref.mark} member")
-    group = {_READ: names.readers(ref), _WRITE: names.writers(ref)}.get(part)
-    if group is None:
-        await roles.become(pg, name, ref.name)
-    else:
-        await pg.do(working_on(name), sql.SQL("GRANT {} TO {}").format(sql.Identifier(group), sql.Identifier(name)))
-    await roles.open_login(pg, name, password)
-    await roles.comment(pg, name, said)
+    if state is not None and not _goes_on(ref, standing, wanted):
+        await _close(pg, name)
+    await _ensure_group(pg, ref, name, names.group(ref, member.role))
+    if standing != wanted:
+        await roles.comment(pg, name, wanted.comment(ref.mark))
+    await roles.set_password(pg, name, password, login=enters)
+    return name
 
 
-async def drop_members(pg: Session, inside: Session | None, ref: ComponentRef, members: Iterable[str]) -> None:
-    """These roles are gone, their sessions with them. `inside` the component's database, if it is there and open, what
-    they own becomes the owner's."""
-    gone = sorted(members)
-    for name in gone:
+def _goes_on(ref: ComponentRef, standing: Access | None, wanted: Access) -> bool:
+    """Whether open sessions may stay. One that has entered as the owner acts as the owner until it ends."""
+    if standing is None or standing.role is None or wanted.role is None:
+        return False
+    before, after = names.group(ref, standing.role), names.group(ref, wanted.role)
+    return standing.fingerprint == wanted.fingerprint and (before == after or ref.name not in (before, after))
+
+
+async def reopen(pg: Session, ref: ComponentRef) -> None:
+    """Whoever was granted access may log in, as what the comments say. A comment that is lost is made anew from the
+    role's group; of a role without either nobody knows whose it is, and it ends."""
+    found = await members(pg, ref)
+    if found:
+        await ensure_groups(pg, ref)
+    for name, state in found.items():
+        standing = names.access(state.comment, ref.mark)
+        if standing is None:
+            role = next((each for each in _BY_POWER if names.group(ref, each) in state.groups), None)
+            standing = Access(role)
+            if role is None:
+                await _close(pg, name)
+            await roles.comment(pg, name, standing.comment(ref.mark))
+        if standing.role is not None:
+            await roles.join(pg, name)
+            await _ensure_group(pg, ref, name, names.group(ref, standing.role))
+            await roles.set_login(pg, name, login=True)
+
+
+_BY_POWER: tuple[names.Role, ...] = ("viewer", "developer", "operator")
+
+
+async def _ensure_group(pg: Session, ref: ComponentRef, name: str, group: str) -> None:
+    """The role is a member of that group of the component and of no other. Raises Blocked if another stays, which only
+    who has given it can take."""
+    ours = {ref.name, *names.groups(ref)}
+    state = await roles.role(pg, name)
+    others = set() if state is None else (state.groups & ours) - {group}
+    for other in sorted(others):
+        statement = sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(other), sql.Identifier(name))
+        await pg.do(working_on(name), statement)
+    if others and (now := await roles.role(pg, name)) is not None and now.groups & others:
+        left = ", ".join(f'"{each}"' for each in sorted(now.groups & others))
+        raise Blocked(
+            f'{pg.target}: role "{name}" stays a member of {left}, as another role has given it that',
+            key=f"{pg.target}/privilege-{name}",
+            mend=f'as a superuser: DROP OWNED BY "{name}" in database "{ref.name}", then DROP ROLE "{name}"',
+        )
+    if group == ref.name:
+        await roles.become(pg, name, group)
+        return
+    await roles.give(pg, name, group)
+    if state is not None and state.becomes is not None:
+        await pg.do(working_on(name), sql.SQL("ALTER ROLE {} RESET role").format(sql.Identifier(name)))
+
+
+# --- taking ---
+
+
+async def end_others(pg: Session, ref: ComponentRef, people: Collection[str]) -> None:
+    """Whoever is not among `people` has no access and no session any more."""
+    kept = {names.member(ref, person) for person in people}
+    for name in (await members(pg, ref)).keys() - kept:
+        await _close(pg, name)
+        await roles.comment(pg, name, Access(None).comment(ref.mark))
+
+
+async def ensure_tidy(pg: Session, inside: Session, ref: ComponentRef) -> None:
+    """`inside` the component's database, what people's roles own belongs to the owner, and those that have ended are
+    gone."""
+    found = await members(pg, ref)
+    await roles.reassign(pg, inside, ref.name, list(found))
+    for name, state in found.items():
+        if names.access(state.comment, ref.mark) == Access(None):
+            await roles.drop_role(pg, name)
+
+
+async def ensure_suspended(pg: Session, ref: ComponentRef) -> None:
+    """Nobody logs in and nobody is connected; passwords stay, for `reopen`."""
+    for name in await members(pg, ref):
         await roles.join(pg, name)
-        await roles.ensure_no_login(pg, name)
+        await roles.set_login(pg, name, login=False)
         await roles.end_sessions(pg, name)
-    if inside is not None and gone:
-        await roles.reassign(inside, ref.name, gone)
-    for name in gone:
-        await roles.drop_role(pg, name)
 
 
 async def drop(pg: Session, ref: ComponentRef) -> None:
-    """Members and groups are gone, the database being gone already."""
-    await drop_members(pg, None, ref, await present(pg, ref))
-    for group in (names.readers(ref), names.writers(ref)):
-        await roles.drop_role(pg, group)
+    """No person's role is left and no group, the database being gone already."""
+    for name in (*await members(pg, ref), *await groups(pg, ref)):
+        await roles.drop_role(pg, name)
 
 
-async def lock_out(pg: Session, ref: ComponentRef) -> None:
-    """No member logs in; the password stays."""
-    for name in await present(pg, ref):
-        await roles.join(pg, name)
-        await pg.do(working_on(name), sql.SQL("ALTER ROLE {} NOLOGIN").format(sql.Identifier(name)))
-
-
-async def let_in(pg: Session, ref: ComponentRef) -> None:
-    """Members whose role is finished log in again, after `lock_out`."""
-    for name in await present(pg, ref):
-        state = await roles.role(pg, name)
-        if state is not None and not state.login and " member=" in (state.comment or ""):
-            await roles.join(pg, name)
-            await pg.do(working_on(name), sql.SQL("ALTER ROLE {} LOGIN").format(sql.Identifier(name)))
-
-
-async def _leave(pg: Session, ref: ComponentRef, name: str) -> None:
-    """The role has no part in anything."""
-    role = sql.Identifier(name)
-    for group in (names.readers(ref), names.writers(ref), ref.name):
-        if await roles.role(pg, group) is not None:
-            await pg.do(working_on(name), sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(group), role))
-    await pg.do(working_on(name), sql.SQL("ALTER ROLE {} RESET ALL").format(role))
-
-
-async def _objects(
-    inside: Session, owner: str
-) -> tuple[list[sql.Identifier], list[sql.Identifier], list[sql.Identifier]]:
-    """The owner's schemas, tables (and views), and sequences."""
-    schemas = await inside.read(
-        "SELECT nspname::text FROM pg_catalog.pg_namespace WHERE nspowner = %s::regrole ORDER BY 1", _quoted(owner)
-    )
-    rows = await inside.read(
-        """
-        SELECT n.nspname::text, c.relname::text, c.relkind = 'S'
-        FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE c.relowner = %s::regrole AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't'
-          AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND NOT starts_with(n.nspname, 'pg_toast')
-        ORDER BY 1, 2
-        """,
-        _quoted(owner),
-    )
-    tables = [sql.Identifier(schema, name) for schema, name, is_sequence in rows if not is_sequence]
-    sequences = [sql.Identifier(schema, name) for schema, name, is_sequence in rows if is_sequence]
-    return [sql.Identifier(schema) for (schema,) in schemas], tables, sequences
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _digest(name: str, password: str) -> str:
-    """Tells one password from another; what is minted is too random to be guessed from it."""
-    return hashlib.sha256(f"{name}:{password}".encode()).hexdigest()[:24]
+async def _close(pg: Session, name: str) -> None:
+    await roles.join(pg, name)
+    await roles.ensure_no_login(pg, name)
+    await roles.end_sessions(pg, name)

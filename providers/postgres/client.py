@@ -375,15 +375,14 @@ class Session:
             cursor = await self._connection.execute(statement, named or args)
             return await cursor.fetchall()
 
-    async def do(self, doing: Doing, statement: sql.Composed) -> None:
-        """One statement; its refusal is named by `doing`."""
-        with translated(target=self._target, user=self._user, doing=doing):
+    async def do(self, doing: Doing, statement: sql.Composed, *, unless: tuple[type[psycopg.Error], ...] = ()) -> None:
+        """One statement; its refusal is named by `doing`. What `unless` names is success."""
+        with translated(target=self._target, user=self._user, doing=doing), suppress(*unless):
             await self._connection.execute(statement)
 
     async def create(self, doing: Doing, statement: sql.Composed) -> None:
         """As `do`; that another worker was faster, from the same inputs, is success."""
-        with translated(target=self._target, user=self._user, doing=doing), suppress(*CREATED_BY_ANOTHER):
-            await self._connection.execute(statement)
+        await self.do(doing, statement, unless=CREATED_BY_ANOTHER)
 
     def _refuse_other(self, name: str, state: DatabaseState, *, encoding: str, locale: str) -> None:
         if state.invalid:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from providers.postgres import names
 from providers.postgres.client import DatabaseState
+from providers.postgres.rights import Missing
 from providers.postgres.roles import RoleState, enters_as_owner
 from providers.postgres.spec import DatabaseInputs
 from twin.domain.identity import ComponentRef
@@ -62,6 +63,47 @@ def role_drift(ref: ComponentRef, owner: RoleState | None, logins: Mapping[str, 
         elif standing.live and state.becomes != ref.name:
             drift["owner"] = f'role "{name}" does not enter as "{ref.name}"'
     return drift
+
+
+def access_drift(
+    ref: ComponentRef, groups: Mapping[str, RoleState], members: Mapping[str, RoleState], lacking: Sequence[Missing]
+) -> dict[str, str]:
+    """Of people's roles, their groups, and `lacking`, the rights that these have not. The component is open."""
+    drift = {}
+    for name in names.groups(ref):
+        if members and name not in groups:
+            drift["people"] = f'role "{name}" does not exist'
+    for name, state in groups.items():
+        if state.login or state.powers:
+            drift["people"] = f'role "{name}" has {", ".join(("LOGIN",) * state.login + state.powers)}'
+    for name, state in members.items():
+        if told := _member_drift(ref, state):
+            drift["people"] = f'role "{name}" {told}'
+    if lacking:
+        more = f" and {len(lacking) - _SHOWN} more" if len(lacking) > _SHOWN else ""
+        drift["rights"] = "people lack " + "; ".join(each.told for each in lacking[:_SHOWN]) + more
+    return drift
+
+
+_SHOWN = 3
+
+
+def _member_drift(ref: ComponentRef, state: RoleState) -> str | None:
+    standing = names.access(state.comment, ref.mark)
+    if standing is None:
+        return f"is a person's, and its comment is {state.comment!r}"
+    if state.powers:
+        return f"has {', '.join(state.powers)}"
+    if standing.role is None:
+        return "may log in, though its access has ended" if state.login else None
+    if not state.login:
+        return "may not log in"
+    group = names.group(ref, standing.role)
+    if state.groups & {ref.name, *names.groups(ref)} != {group}:
+        return f'should be a member of "{group}" and of no other role of the component'
+    if (state.becomes == ref.name) != (group == ref.name):
+        return "does not enter as it should"
+    return None
 
 
 def newest(ref: ComponentRef, logins: Mapping[str, RoleState]) -> str | None:

@@ -29,6 +29,11 @@ READERS, WRITERS, MEMBER = "tr_", "tc_", "tm_"
 PREFIXES = (OWNER, *LOGINS, STAGING, COPIER, READERS, WRITERS, MEMBER)
 """How whatever the provider makes begins, before the environment's own part."""
 
+Role = Literal["viewer", "developer", "operator", "admin"]
+"""What a person is in the project or environment."""
+
+_ROLES: dict[str, Role] = {"viewer": "viewer", "developer": "developer", "operator": "operator", "admin": "admin"}
+_ACCESS = re.compile(r" member=([a-z]+)(?: password=([0-9a-f]*))?")
 _OWNER = re.compile(r" owner(?: retired=(\d+))?")
 _CREDENTIAL = re.compile(r" (credential|retired)=(\d+)")
 
@@ -47,6 +52,19 @@ class Credential(Struct, frozen=True):
     def comment(self, mark: str) -> str:
         """As it is written on the server."""
         return f"{mark} {self.state}={self.version}"
+
+
+class Access(Struct, frozen=True):
+    """What the comment on a person's role says: what the person may do, None if it has ended, and a fingerprint of the
+    password. Every role of the server can read comments: no name of a person stands there, and of the password, which
+    is minted, too little to tell two candidates in four billion apart."""
+
+    role: Role | None
+    fingerprint: str = ""
+
+    def comment(self, mark: str) -> str:
+        """As it is written on the server."""
+        return f"{mark} member={self.role} password={self.fingerprint}" if self.role else f"{mark} member=ended"
 
 
 def login(ref: ComponentRef, version: int) -> str:
@@ -69,6 +87,11 @@ def writers(ref: ComponentRef) -> str:
     return WRITERS + ref.name.removeprefix(OWNER)
 
 
+def groups(ref: ComponentRef) -> tuple[str, str]:
+    """The roles of readers and of writers."""
+    return readers(ref), writers(ref)
+
+
 def of_component(prefix: str, ref: ComponentRef) -> str:
     """How the names begin of that which a component may have many of: the environment, then the component's hash."""
     environment = ref.name[len(OWNER) :].partition("_")[0]
@@ -78,6 +101,16 @@ def of_component(prefix: str, ref: ComponentRef) -> str:
 def member(ref: ComponentRef, person: str) -> str:
     """The role of that person in that component."""
     return of_component(MEMBER, ref) + hashlib.sha256(person.encode()).hexdigest()[:20]
+
+
+def group(ref: ComponentRef, role: Role) -> str:
+    """The role through which a person in that role has rights."""
+    return {"viewer": readers(ref), "developer": writers(ref)}.get(role, ref.name)
+
+
+def fingerprint(name: str, password: str) -> str:
+    """By which a changed password is noticed."""
+    return hashlib.sha256(f"{name}:{password}".encode()).hexdigest()[:8]
 
 
 def owner_comment(mark: str, retired: int = 0) -> str:
@@ -97,6 +130,14 @@ def credential(comment: str | None, mark: str) -> Credential | None:
     if comment is None or not (found := _CREDENTIAL.fullmatch(comment.removeprefix(mark))):
         return None
     return Credential(int(found[2]), "retired" if found[1] == "retired" else "credential")
+
+
+def access(comment: str | None, mark: str) -> Access | None:
+    """What the comment says, None if it is no person's role's."""
+    if comment is None or not (found := _ACCESS.fullmatch(comment.removeprefix(mark))):
+        return None
+    role = _ROLES.get(found[1])
+    return Access(role, found[2] or "") if role or found[1] == "ended" else None
 
 
 def marked(comment: str | None, mark: str) -> bool:

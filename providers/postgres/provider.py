@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from providers.postgres import access, copying, names, roles, staging
+from providers.postgres import access, copying, names, rights, roles, staging
 from providers.postgres.client import Server, Session
-from providers.postgres.drift import database_drift, extension_drift, newest, role_drift
+from providers.postgres.drift import access_drift, database_drift, extension_drift, newest, role_drift
 from providers.postgres.spec import PROVIDER, TYPES, Credentials, DatabaseInputs, TargetConfig
 from twin.domain.errors import Invalid, Terminal, Transient
 from twin.domain.identity import ComponentRef, EnvironmentId, Placement, ownership_mark
@@ -47,10 +47,10 @@ class PostgresProvider:
             await pg.ensure_connection_limit(ref.name, inputs.connections)
             await pg.ensure_open(ref.name)
             await step.heartbeat("the database stands")
+            await access.reopen(pg, ref)
             async with self._server.session(ref.name) as inside:
-                await roles.ensure_tidy(pg, inside, ref)
+                await self._ensure_tidy(pg, inside, ref)
                 await inside.ensure_extensions(ref.name, inputs.extensions)
-            await access.let_in(pg, ref)
         return self._applied(ref, step)
 
     async def observe(self, ref: ComponentRef, inputs: Mapping[str, Any]) -> Observed | None:
@@ -58,20 +58,24 @@ class PostgresProvider:
         wanted = _inputs(inputs)
         installed: set[str] | None = None
         ours: list[str] = []
+        lacking: list[rights.Missing] = []
         async with self._server.session() as pg:
             database = await pg.database(ref.name)
             owner = await roles.role(pg, ref.name)
             found = {name: await roles.role(pg, name) for name in names.logins(ref)}
+            groups, members = await access.groups(pg, ref), await access.members(pg, ref)
         if database is None and owner is None:
             return None
         if database is not None and database.open and not database.invalid:
             async with self._server.session(ref.name) as inside:
                 installed = await inside.extension_names()
                 ours = await inside.extensions(owner=ref.name)
+                if len(groups) == len(names.groups(ref)):
+                    lacking = await rights.missing(inside, ref)
         logins = {name: state for name, state in found.items() if state is not None}
         drift = database_drift(ref, database, wanted) | role_drift(ref, owner, logins)
         if installed is not None:
-            drift |= extension_drift(installed, ours, wanted)
+            drift |= extension_drift(installed, ours, wanted) | access_drift(ref, groups, members, lacking)
         outputs = self._outputs(ref, newest(ref, logins) or ref.name)
         return Observed(external_id=ref.name, outputs=outputs, drift=drift)
 
@@ -92,28 +96,30 @@ class PostgresProvider:
             database = await pg.database(ref.name)
             if database is not None and database.open:
                 async with self._server.session(ref.name) as inside:
-                    await roles.ensure_tidy(pg, inside, ref)
+                    await self._ensure_tidy(pg, inside, ref)
 
     async def grant(
         self, ref: ComponentRef, step: StepContext, members: tuple[Member, ...]
     ) -> Mapping[str, Mapping[str, str]]:
-        """A role per member; the roles of others go, and their sessions with them."""
+        """A role per person; who is not named has none any more. Nobody enters what is suspended."""
+        given = {}
         async with self._server.session() as pg:
             await pg.lock(ref.name)
-            gone = await access.present(pg, ref) - {names.member(ref, each.name) for each in members}
-            if members or gone:
+            await step.heartbeat(f"{len(members)} people are to have access")  # who waited too long stops here
+            database = await pg.database(ref.name)
+            if database is None or database.invalid:
+                raise Transient(f'database "{ref.name}" does not stand: this attempt came too early or too late')
+            await access.end_others(pg, ref, [member.name for member in members])
+            if members:
+                await access.ensure_groups(pg, ref)
+            if database.open:
                 async with self._server.session(ref.name) as inside:
-                    await access.drop_members(pg, inside, ref, gone)
-                    await step.heartbeat(f"{len(gone)} who are no members any more are gone")
-                    if members:
-                        await access.ensure_groups(pg, ref)
-                        await access.ensure_rights(inside, ref)
-            for number, member in enumerate(members, 1):
-                await access.ensure_member(pg, ref, member)
-                await step.heartbeat(f"{number} of {len(members)} members")
-        return {
-            each.name: self._secrets(ref, names.member(ref, each.name), each.secrets["password"]) for each in members
-        }
+                    await self._ensure_tidy(pg, inside, ref)
+            for member in members:
+                user = await access.ensure_member(pg, ref, member, enters=database.open)
+                password = member.secrets["password"]
+                given[member.name] = {"url": self._url(ref, user, password), "password": password}
+        return given
 
     async def seed(self, ref: ComponentRef, step: StepContext, source: Source) -> Seeded:
         """A copy of another database, of this server or another, closed until the first apply."""
@@ -126,7 +132,7 @@ class PostgresProvider:
         async with self._server.session() as pg:
             await pg.lock(ref.name)
             await roles.ensure_suspended(pg, ref)
-            await access.lock_out(pg, ref)
+            await access.ensure_suspended(pg, ref)
             await pg.ensure_closed(ref.name)
 
     async def remove(self, ref: ComponentRef, step: StepContext) -> None:
@@ -134,7 +140,7 @@ class PostgresProvider:
         async with self._server.session() as pg:
             await pg.lock(ref.name)
             await roles.ensure_suspended(pg, ref)
-            await access.lock_out(pg, ref)
+            await access.ensure_suspended(pg, ref)
             await staging.clear(pg, ref)
             await pg.drop_database(ref.name)
             await step.heartbeat("the database is dropped")
@@ -158,16 +164,23 @@ class PostgresProvider:
             if not await roles.ensure_login(pg, ref, version, secrets["password"]) and version == step.version:
                 raise Transient(f"credential {version} has ended, or a later one stands: this attempt came too late")
 
+    async def _ensure_tidy(self, pg: Session, inside: Session, ref: ComponentRef) -> None:
+        """`inside` the component's database, everything belongs to the owner, ended roles are gone, people have their
+        rights."""
+        await roles.ensure_tidy(pg, inside, ref)
+        await access.ensure_tidy(pg, inside, ref)
+        if await access.groups(pg, ref):
+            await access.ensure_groups(pg, ref)
+            await rights.ensure(inside, ref)
+
     def _applied(self, ref: ComponentRef, step: StepContext) -> Applied:
         user, password = names.login(ref, step.version), step.live[step.version]["password"]
-        return Applied(
-            external_id=ref.name, outputs=self._outputs(ref, user), secrets=self._secrets(ref, user, password)
-        )
+        secrets = {"url": self._url(ref, user, password), "password": password}
+        return Applied(external_id=ref.name, outputs=self._outputs(ref, user), secrets=secrets)
 
-    def _secrets(self, ref: ComponentRef, user: str, password: str) -> dict[str, str]:
+    def _url(self, ref: ComponentRef, user: str, password: str) -> str:
         endpoint = _endpoint(self._config.host, self._config.port)
-        url = f"postgresql://{user}:{quote(password, safe='')}@{endpoint}/{ref.name}"
-        return {"url": url, "password": password}
+        return f"postgresql://{user}:{quote(password, safe='')}@{endpoint}/{ref.name}"
 
     def _outputs(self, ref: ComponentRef, user: str) -> dict[str, Any]:
         return {"host": self._config.host, "port": self._config.port, "database": ref.name, "user": user}

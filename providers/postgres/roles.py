@@ -25,36 +25,52 @@ ENDING_SECONDS = 10.0
 
 
 class RoleState(Struct, frozen=True, kw_only=True):
-    """A role as the catalogues show it. `becomes` is what it turns into on entering, if it may."""
+    """A role as the catalogues show it. `becomes` is what it turns into on entering, if it may; `groups` are the roles
+    whose rights it has as their member."""
 
     login: bool
     powers: tuple[str, ...]
     comment: str | None
     becomes: str | None
+    groups: frozenset[str]
 
 
 async def role(pg: Session, name: str) -> RoleState | None:
     """The role of that name, or None."""
+    return (await _roles(pg, name=name)).get(name)
+
+
+async def roles(pg: Session, prefix: str) -> dict[str, RoleState]:
+    """All roles whose names begin so."""
+    return await _roles(pg, prefix=prefix)
+
+
+async def _roles(pg: Session, *, name: str | None = None, prefix: str | None = None) -> dict[str, RoleState]:
     rows = await pg.read(
         """
-        SELECT shobj_description(r.oid, 'pg_authid'),
+        SELECT r.rolname::text, shobj_description(r.oid, 'pg_authid'),
                (SELECT o.rolname::text FROM pg_auth_members AS m JOIN pg_roles AS o ON o.oid = m.roleid
                 WHERE m.member = r.oid AND 'role=' || o.rolname = ANY (r.rolconfig) LIMIT 1),
+               ARRAY(SELECT o.rolname::text FROM pg_auth_members AS m JOIN pg_roles AS o ON o.oid = m.roleid
+                     WHERE m.member = r.oid),
                rolcanlogin, rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls
-        FROM pg_catalog.pg_roles AS r WHERE rolname = %s
+        FROM pg_catalog.pg_roles AS r
+        WHERE r.rolname = %(name)s OR starts_with(r.rolname::text, %(prefix)s) ORDER BY 1
         """,
-        name,
+        name=name,
+        prefix=prefix,
     )
-    if not rows:
-        return None
-    comment, becomes, login, *flags = rows[0]
     powers = ("SUPERUSER", "CREATEDB", "CREATEROLE", "REPLICATION", "BYPASSRLS")
-    return RoleState(
-        login=login,
-        powers=tuple(power for power, has in zip(powers, flags, strict=True) if has),
-        comment=comment,
-        becomes=becomes,
-    )
+    return {
+        name: RoleState(
+            login=login,
+            powers=tuple(power for power, has in zip(powers, flags, strict=True) if has),
+            comment=comment,
+            becomes=becomes,
+            groups=frozenset(groups),
+        )
+        for name, comment, becomes, groups, login, *flags in rows
+    }
 
 
 def enters_as_owner(ref: ComponentRef, state: RoleState | None) -> bool:
@@ -70,10 +86,10 @@ async def ensure_owner(pg: Session, ref: ComponentRef, password: str | None) -> 
     state = await role(pg, ref.name)
     if password is not None and enters_as_owner(ref, state):
         await join(pg, ref.name)
-        await open_login(pg, ref.name, password)
+        await set_password(pg, ref.name, password)
         return
     if state is None:
-        await _create(pg, ref.name)
+        await create(pg, ref.name)
     await join(pg, ref.name)
     if state is None or state.login or state.powers:
         await ensure_no_login(pg, ref.name)
@@ -94,7 +110,7 @@ async def ensure_login(pg: Session, ref: ComponentRef, version: int, password: s
     if version <= ended:
         return False
     if state is None:
-        await _create(pg, name)
+        await create(pg, name)
     await join(pg, name)
     if standing is not None and standing.version < version and standing.live:
         await ensure_no_login(pg, name)  # who is connected came with a password that is none any more
@@ -102,18 +118,18 @@ async def ensure_login(pg: Session, ref: ComponentRef, version: int, password: s
     if standing is None or standing.version < version:
         await comment(pg, name, names.Credential(version).comment(ref.mark))
     await become(pg, name, ref.name)
-    await open_login(pg, name, password)
+    await set_password(pg, name, password)
     return True
 
 
 async def ensure_login_as(pg: Session, name: str, owner: str, password: str, text: str) -> None:
     """A role that logs in with `password`, as the owner; `text` is its comment."""
     if await role(pg, name) is None:
-        await _create(pg, name)
+        await create(pg, name)
     await join(pg, name)
     await comment(pg, name, text)
     await become(pg, name, owner)
-    await open_login(pg, name, password)
+    await set_password(pg, name, password)
 
 
 async def any_login(pg: Session, ref: ComponentRef) -> bool:
@@ -125,7 +141,7 @@ async def any_login(pg: Session, ref: ComponentRef) -> bool:
 async def ensure_tidy(pg: Session, inside: Session, ref: ComponentRef) -> None:
     """`inside` the component's database, what a login role made after an explicit SET ROLE belongs to the owner, and
     the login roles of ended credentials are gone."""
-    await reassign(inside, ref.name, list(names.logins(ref)))
+    await reassign(pg, inside, ref.name, list(names.logins(ref)))
     for name in names.logins(ref):
         state = await role(pg, name)
         standing = None if state is None else names.credential(state.comment, ref.mark)
@@ -133,8 +149,8 @@ async def ensure_tidy(pg: Session, inside: Session, ref: ComponentRef) -> None:
             await drop_role(pg, name)
 
 
-async def reassign(inside: Session, owner: str, members: list[str]) -> None:
-    """What these own in the component's database is the owner's; of those that do not log in, rights go too."""
+async def reassign(pg: Session, inside: Session, owner: str, members: list[str]) -> None:
+    """`inside` a database, what belongs to `members` is the owner's, and who may not log in has no rights in it."""
     rows = await inside.read(
         """
         SELECT DISTINCT r.rolname::text
@@ -146,15 +162,12 @@ async def reassign(inside: Session, owner: str, members: list[str]) -> None:
     )
     for (name,) in rows:
         mine = sql.Identifier(name)
+        await join(pg, name)
         await inside.do(working_on(name), sql.SQL("REASSIGN OWNED BY {} TO {}").format(mine, sql.Identifier(owner)))
         # What is left are rights, and they go with a role that goes.
-        if not await _is_live(inside, name):
+        state = await role(pg, name)
+        if state is None or not state.login:
             await inside.do(working_on(name), sql.SQL("DROP OWNED BY {}").format(mine))
-
-
-async def _is_live(pg: Session, name: str) -> bool:
-    state = await role(pg, name)
-    return state is not None and state.login
 
 
 async def join(pg: Session, name: str) -> None:
@@ -165,9 +178,15 @@ async def join(pg: Session, name: str) -> None:
 
 async def become(pg: Session, name: str, owner: str) -> None:
     """The role is a member of the owner and turns into it on entering."""
+    await give(pg, name, owner)
     member, group = sql.Identifier(name), sql.Identifier(owner)
-    await pg.do(working_on(name), sql.SQL("GRANT {} TO {}{}").format(group, member, _whole(pg)))
     await pg.do(working_on(name), sql.SQL("ALTER ROLE {} SET role TO {}").format(member, group))
+
+
+async def give(pg: Session, name: str, group: str) -> None:
+    """The role is a member of the group, with all that the group may."""
+    member = sql.Identifier(name)
+    await pg.do(working_on(name), sql.SQL("GRANT {} TO {}{}").format(sql.Identifier(group), member, _whole(pg)))
 
 
 async def comment(pg: Session, name: str, text: str) -> None:
@@ -180,19 +199,23 @@ def _whole(pg: Session) -> sql.SQL:
     return sql.SQL(" WITH INHERIT TRUE, SET TRUE" if pg.version >= 160000 else "")
 
 
-async def _create(pg: Session, name: str) -> None:
+async def create(pg: Session, name: str) -> None:
+    """A role that may do nothing; one that another worker made in the same moment is as good."""
     statement = sql.SQL("CREATE ROLE {} NOSUPERUSER NOCREATEDB NOCREATEROLE NOLOGIN")
     await pg.create(CREATE_ROLE, statement.format(sql.Identifier(name)))
 
 
-async def open_login(pg: Session, name: str, password: str) -> None:
-    """The role logs in with that password."""
-    await pg.do(
-        working_on(name),
-        sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(
-            sql.Identifier(name), sql.Literal(pg.verifier(name, password))
-        ),
-    )
+async def set_password(pg: Session, name: str, password: str, *, login: bool = True) -> None:
+    """The role logs in with that password, or would if it might log in."""
+    verifier = sql.Literal(pg.verifier(name, password))
+    may = sql.SQL("LOGIN" if login else "NOLOGIN")
+    await pg.do(working_on(name), sql.SQL("ALTER ROLE {} {} PASSWORD {}").format(sql.Identifier(name), may, verifier))
+
+
+async def set_login(pg: Session, name: str, *, login: bool) -> None:
+    """The role may or may not log in, with the password that it has."""
+    may = sql.SQL("LOGIN" if login else "NOLOGIN")
+    await pg.do(working_on(name), sql.SQL("ALTER ROLE {} {}").format(sql.Identifier(name), may))
 
 
 # --- unmaking ---

@@ -3,38 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import psycopg
 import pytest
-from psycopg import sql
 
 from providers.local import LocalServers
 from providers.postgres import KIND, names, roles
-from providers.postgres.client import Server, Session
+from providers.postgres.client import Session
 from providers.postgres.provider import PostgresProvider
-from providers.postgres.spec import DATABASE, TargetConfig
+from providers.postgres.spec import DATABASE
+from tests.providers.postgres_by_hand import Opened, as_superuser, changed, client, open_local, query, run
 from twin.domain.errors import Blocked, Invalid, Terminal, Transient
 from twin.domain.identity import ComponentRef
 from twin.domain.targets import Target
-from twin.ports.provider import Applied
-from twin.testing.conformance.provider import ProviderConformance
-from twin.testing.conformance.rotation import RotationConformance
 from twin.testing.steps import make_ref, make_step
-
-Opened = tuple[Target, dict[str, str]]
 
 
 @pytest.fixture(scope="session")
 def opened(local_servers: LocalServers) -> Opened:
-    """The local server, worked on by a role that is no superuser."""
-    local_servers.start("postgres")
-    return next(each for each in local_servers.targets() if each[0].provider == "postgres")
+    return open_local(local_servers)
 
 
 @pytest.fixture(scope="session")
@@ -43,11 +33,9 @@ def directory(local_servers: LocalServers, opened: Opened) -> Path:
     return next(status.directory for status in local_servers.status() if status.kind == "postgres")
 
 
-@pytest.fixture
-def root(opened: Opened, directory: Path) -> Opened:
-    """The same server, worked on by its superuser."""
-    password = (directory / "superuser.password").read_text().strip()
-    return changed(opened[0], user="postgres"), {"password": password}
+@pytest.fixture(scope="session")
+def root(local_servers: LocalServers, opened: Opened) -> Opened:
+    return as_superuser(local_servers, opened)
 
 
 @pytest.fixture
@@ -68,138 +56,12 @@ async def ref(provider: PostgresProvider) -> AsyncIterator[ComponentRef]:
 @pytest.fixture
 async def pg(opened: Opened) -> AsyncIterator[Session]:
     """The client's session in the maintenance database."""
-    async with server(opened).session() as session:
+    async with client(opened).session() as session:
         yield session
-
-
-def changed(target: Target, **config: Any) -> Target:
-    return msgspec.structs.replace(target, config={**target.config, **config})
-
-
-def server(opened: Opened) -> Server:
-    return Server(opened[0].name, msgspec.convert(opened[0].config, TargetConfig), opened[1]["password"])
 
 
 def step(password: str = "pass word", **inputs: Any) -> Any:
     return make_step(inputs, {"password": password})
-
-
-async def run(opened: Opened, statement: str, *names: str, database: str | None = None) -> list[tuple[Any, ...]]:
-    """A statement by hand, with the target's own credentials; {} are identifiers."""
-    config = opened[0].config
-    async with await psycopg.AsyncConnection.connect(
-        host=config["host"],
-        port=config["port"],
-        user=config["user"],
-        dbname=database or config["database"],
-        password=opened[1]["password"],
-        autocommit=True,
-    ) as connection:
-        cursor = await connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))  # type: ignore[arg-type]
-        return await cursor.fetchall() if cursor.description else []
-
-
-async def query(applied: Applied, statement: str) -> list[tuple[Any, ...]]:
-    """A statement of the app, by the URL it was given."""
-    async with await psycopg.AsyncConnection.connect(applied.secrets["url"], autocommit=True) as connection:
-        cursor = await connection.execute(statement)  # type: ignore[call-overload]
-        return await cursor.fetchall() if cursor.description else []
-
-
-class Suite(ProviderConformance, RotationConformance):
-    """What superuser and mere owner of CREATEDB and CREATEROLE both must achieve."""
-
-    component_type = DATABASE
-    opened: Opened
-
-    def inputs(self, n: int) -> Mapping[str, Any]:
-        return {"connections": 10 + 10 * n, "extensions": ["vector"]}
-
-    async def use(self, applied: Applied, inputs: Mapping[str, Any]) -> None:
-        await query(applied, "CREATE TABLE IF NOT EXISTS proof (v vector(2))")
-        await query(applied, "INSERT INTO proof VALUES ('[1,2]')")
-
-    async def put(self, applied: Applied, value: str) -> None:
-        await query(applied, "CREATE TABLE IF NOT EXISTS kept (value text); TRUNCATE kept")
-        await query(applied, f"INSERT INTO kept VALUES ('{value}')")
-
-    async def get(self, applied: Applied) -> str | None:
-        if (await query(applied, "SELECT to_regclass('kept')"))[0][0] is None:
-            return None
-        return str((await query(applied, "SELECT value FROM kept"))[0][0])
-
-    def is_refusal(self, error: Exception) -> bool:
-        return isinstance(error, psycopg.OperationalError) and (
-            "authentication failed" in str(error) or "not permitted to log in" in str(error)
-        )
-
-    @asynccontextmanager
-    async def session(self, applied: Applied) -> AsyncIterator[Callable[[], Awaitable[object]]]:
-        async with await psycopg.AsyncConnection.connect(applied.secrets["url"], autocommit=True) as connection:
-            yield partial(connection.execute, "SELECT 1")
-
-    def breakages(self) -> Mapping[str, Callable[[Applied], Awaitable[None]]]:
-        def by_hand(statement: str, *, inside: bool = False) -> Callable[[Applied], Awaitable[None]]:
-            async def damage(applied: Applied) -> None:
-                await run(
-                    self.opened,
-                    statement,
-                    *[applied.external_id] * statement.count("{}"),
-                    database=applied.external_id if inside else None,
-                )
-
-            return damage
-
-        def on_login(statement: str) -> Callable[[Applied], Awaitable[None]]:
-            async def damage(applied: Applied) -> None:
-                await run(self.opened, statement, applied.outputs["user"])
-
-            return damage
-
-        return {
-            "a limit set by hand": by_hand("ALTER DATABASE {} CONNECTION LIMIT 3"),
-            "an owner that may log in": by_hand("ALTER ROLE {} LOGIN"),
-            "a login role that may not log in": on_login("ALTER ROLE {} NOLOGIN"),
-            "a login role that does not become the owner": on_login("ALTER ROLE {} RESET role"),
-            "a lost credential": on_login("COMMENT ON ROLE {} IS NULL"),
-            "a dropped login role": on_login("DROP ROLE {}"),
-            "an open door": by_hand("GRANT CONNECT ON DATABASE {} TO PUBLIC"),
-            "a lost mark": by_hand("COMMENT ON DATABASE {} IS NULL"),
-            "a dropped extension": by_hand("DROP EXTENSION vector CASCADE; DROP TABLE IF EXISTS proof", inside=True),
-            "a dropped database": by_hand("DROP DATABASE {}"),
-        }
-
-    def unreachable(self) -> PostgresProvider:
-        return KIND.open(changed(self.opened[0], port=1), self.opened[1])
-
-    def refused(self) -> PostgresProvider:
-        return KIND.open(self.opened[0], {"password": "wrong"})
-
-
-class TestAsOwner(Suite):
-    """The twin as a role with CREATEDB and CREATEROLE, as it should be."""
-
-    @pytest.fixture
-    async def provider(self, opened: Opened) -> AsyncIterator[PostgresProvider]:
-        self.opened = opened
-        self.credentials = opened[1]
-        provider = KIND.open(*opened)
-        yield provider
-        await provider.close()
-
-
-class TestAsSuperuser(Suite):
-    """The twin as a superuser."""
-
-    cuts = 2
-
-    @pytest.fixture
-    async def provider(self, root: Opened) -> AsyncIterator[PostgresProvider]:
-        self.opened = root
-        self.credentials = root[1]
-        provider = KIND.open(*root)
-        yield provider
-        await provider.close()
 
 
 async def test_each_ensure_may_be_called_twice(pg: Session, opened: Opened, ref: ComponentRef) -> None:
@@ -215,7 +77,7 @@ async def test_each_ensure_may_be_called_twice(pg: Session, opened: Opened, ref:
         await pg.ensure_connection_limit(ref.name, 7)
     for _ in range(2):
         await pg.ensure_open(ref.name)
-    async with server(opened).session(ref.name) as inside:
+    async with client(opened).session(ref.name) as inside:
         for names in (["vector"], ["vector"], [], []):
             await inside.ensure_extensions(ref.name, names)
             assert await inside.extensions(owner=ref.name) == names
@@ -261,7 +123,7 @@ async def test_without_createdb_it_is_blocked_and_goes_on_once_granted(
     assert blocked.value.owner == "platform"
     assert blocked.value.mend == 'ALTER ROLE "twin" CREATEDB'
     assert 'role "twin" may not create databases' in blocked.value.message
-    await query(await provider.apply(ref, step()), "SELECT")
+    await query((await provider.apply(ref, step())).secrets["url"], "SELECT")
 
 
 async def test_without_createrole_it_is_blocked(root: Opened, provider: PostgresProvider, ref: ComponentRef) -> None:
@@ -328,10 +190,10 @@ async def test_an_extension_that_needs_a_superuser_is_blocked(
     await provider.apply(ref, step())
     await run(root, "DROP EXTENSION plpgsql", database=ref.name)
     await run(root, "ALTER DATABASE {} OWNER TO postgres", ref.name)  # so that even a trusted one is refused
-    async with server(root).session() as as_root:
+    async with client(root).session() as as_root:
         await as_root.ensure_open(ref.name)
     await run(root, "GRANT CONNECT ON DATABASE {} TO twin", ref.name)
-    async with server(opened).session(ref.name) as inside:
+    async with client(opened).session(ref.name) as inside:
         with pytest.raises(Blocked) as blocked:
             await inside.ensure_extensions(ref.name, ["vector"])
     await run(root, "ALTER DATABASE {} OWNER TO {}", ref.name, ref.name)
@@ -341,21 +203,21 @@ async def test_an_extension_that_needs_a_superuser_is_blocked(
 
 async def test_an_extension_in_use_is_not_dropped(provider: PostgresProvider, ref: ComponentRef) -> None:
     applied = await provider.apply(ref, step(extensions=["vector"]))
-    await query(applied, "CREATE TABLE items (v vector(2))")
+    await query(applied.secrets["url"], "CREATE TABLE items (v vector(2))")
     with pytest.raises(Terminal) as terminal:
         await provider.apply(ref, step(extensions=[]))
     assert terminal.value.field == "extensions"
-    assert await query(applied, "SELECT count(*) FROM items") == [(0,)], "and the data are there"
+    assert await query(applied.secrets["url"], "SELECT count(*) FROM items") == [(0,)], "and the data are there"
 
 
 async def test_an_extension_of_the_apps_own_migrations_stays(provider: PostgresProvider, ref: ComponentRef) -> None:
     applied = await provider.apply(ref, step())
-    await query(applied, "CREATE EXTENSION vector")
+    await query(applied.secrets["url"], "CREATE EXTENSION vector")
     observed = await provider.observe(ref, {})
     assert observed is not None
     assert observed.drift == {}
     await provider.apply(ref, step())
-    assert await query(applied, "SELECT '[1,2]'::vector::text") == [("[1,2]",)]
+    assert await query(applied.secrets["url"], "SELECT '[1,2]'::vector::text") == [("[1,2]",)]
 
 
 async def test_another_encoding_or_locale_is_never_taken_for_the_same(
@@ -385,11 +247,11 @@ async def test_a_suspended_database_ends_its_connections_and_cannot_be_reopened_
         with pytest.raises(psycopg.OperationalError):
             await connection.execute("SELECT")
     with pytest.raises(psycopg.OperationalError):
-        await query(applied, "SELECT")
+        await query(applied.secrets["url"], "SELECT")
     observed = await provider.observe(ref, {})
     assert observed is not None
     assert "suspended" in observed.drift
-    await query(await provider.apply(ref, step()), "SELECT")
+    await query((await provider.apply(ref, step())).secrets["url"], "SELECT")
 
 
 async def test_one_environment_cannot_enter_anothers_database(provider: PostgresProvider, ref: ComponentRef) -> None:
@@ -398,8 +260,8 @@ async def test_one_environment_cannot_enter_anothers_database(provider: Postgres
         theirs, ours = await provider.apply(other, step()), await provider.apply(ref, step())
         url = ours.secrets["url"].removesuffix(ref.name) + other.name
         with pytest.raises(psycopg.OperationalError, match="permission denied"):
-            await query(Applied(external_id="", secrets={"url": url}), "SELECT")
-        await query(theirs, "SELECT")
+            await query(url, "SELECT")
+        await query(theirs.secrets["url"], "SELECT")
     finally:
         await provider.remove(other, step())
 
