@@ -14,6 +14,7 @@ from providers.pulumi.spec import STACK
 from tests.providers.pulumi_world import PASSPHRASE, Shelf, open_provider, step
 from twin.ports.provider import Applied, StepContext
 from twin.testing.conformance.provider import ProviderConformance
+from twin.testing.steps import make_ref
 
 
 class TestStack(ProviderConformance):
@@ -52,3 +53,19 @@ class TestStack(ProviderConformance):
             next(self._shelf.directory.glob(f"{applied.external_id}-book-1*")).unlink()
 
         return {"a book scribbled in": scribbled, "a book lost": lost}
+
+
+async def test_it_tells_what_it_waits_for(tmp_path: Path) -> None:
+    shelf, provider, heard = Shelf(tmp_path / "shelf"), open_provider(tmp_path / "target"), []
+
+    async def hear(progress: str) -> None:
+        heard.append(progress)
+
+    try:
+        ref = make_ref(STACK.name)
+        await provider.apply(ref, step(shelf.inputs(delay=3), heartbeat=hear))
+        await provider.remove(ref, step(shelf.inputs()))
+    finally:
+        await provider.close()
+    told = [each for each in dict.fromkeys(heard) if "waiting for book" in each]
+    assert told == ["0 of 2, waiting for book-0", "1 of 2, waiting for book-1"], heard

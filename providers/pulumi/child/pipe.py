@@ -9,10 +9,7 @@ import json
 import os
 import sys
 import threading
-import time
 from typing import Any
-
-_BETWEEN = 1.0  # seconds between two reports of progress
 
 
 class Pipe:
@@ -23,7 +20,7 @@ class Pipe:
         os.dup2(2, 1)
         sys.stdout = sys.stderr
         self._lock = threading.Lock()
-        self._last = 0.0
+        self._told = ""
 
     def say(self, kind: str, **values: Any) -> None:
         """One line. A worker that is gone is no error: its guard is about to end us."""
@@ -32,8 +29,8 @@ class Pipe:
             self._out.flush()
 
     def progress(self, text: str) -> None:
-        """Report progress, unless the last report is fresh."""
-        now = time.monotonic()
-        if now - self._last >= _BETWEEN:
-            self._last = now
+        """Report progress, if it is news. All of it, for the last of a burst stays true the longest: how much of it
+        people see is up to the worker, which looks at the latest about once a second."""
+        if text != self._told:
+            self._told = text
             self.say("progress", text=text)
