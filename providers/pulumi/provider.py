@@ -8,7 +8,7 @@ import json
 import os
 import secrets as random
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -92,7 +92,8 @@ class PulumiProvider:
                 beat=step.heartbeat,
                 tree=tree,
                 source=stack.source,
-                hidden={"config": stack.config, "secrets": dict(step.secrets)},
+                hidden={**_secret_config(step), "secrets": dict(step.secrets)},
+                sealed=sorted(_secret_config(step)),
                 program=stack.program,
                 config=_config(stack, step),
             )
@@ -112,7 +113,8 @@ class PulumiProvider:
                     deadline=step.deadline,
                     beat=step.heartbeat,
                     tree=tree,
-                    hidden={"config": step.inputs.get("config"), "secrets": dict(step.secrets)},
+                    hidden={**_secret_config(step), "secrets": dict(step.secrets)},
+                    sealed=sorted(_secret_config(step)),
                     config=step.inputs.get("config") if isinstance(step.inputs.get("config"), Mapping) else {},
                     lookup=step.inputs.get("lookup"),
                     ids=step.inputs.get("ids"),
@@ -154,7 +156,8 @@ class PulumiProvider:
                     beat=step.heartbeat,
                     tree=tree,
                     source=stack.source,
-                    hidden={"config": stack.config, "secrets": dict(step.secrets), "retired": more.get("retired")},
+                    hidden={**_secret_config(step), "secrets": dict(step.secrets), "retired": more.get("retired")},
+                    sealed=sorted(_secret_config(step)),
                     program=stack.program,
                     config=_config(stack, step),
                     lookup=stack.lookup,
@@ -280,6 +283,29 @@ def _applied(
 
 def _config(stack: Stack, step: StepContext) -> dict[str, Any]:
     return {**stack.config, "twin:credentials": sorted(step.live)} if stack.rotates else dict(stack.config)
+
+
+def _secret_config(step: StepContext) -> dict[str, Any]:
+    """What of the configuration holds another component's secret."""
+    config = step.inputs.get("config")
+    if not isinstance(config, Mapping):
+        return {}
+    return {
+        name: value
+        for name, value in config.items()
+        if any(secret in text for text in _texts(value) for secret in step.granted if secret)
+    }
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _texts(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _texts(each)
 
 
 def _unpack(bundle: bytes, root: Path) -> None:

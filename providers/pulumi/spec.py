@@ -41,7 +41,7 @@ class Stack(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ] = None
     config: Annotated[
         dict[str, Any],
-        Meta(description="Pulumi's configuration, all of it kept encrypted. `name` or `namespace:name`."),
+        Meta(description="Pulumi's configuration, `name` or `namespace:name`; what holds a secret is kept encrypted."),
     ] = field(default_factory=dict)
     outputs: Annotated[
         tuple[OutputName, ...], Meta(description="Outputs that others may refer to.", extra_json_schema=SHOWN)

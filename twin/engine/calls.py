@@ -156,6 +156,7 @@ def context(attempt: Attempt, library: Library) -> StepContext:
         inputs=attempt.inputs(),
         secrets=attempt.secrets.own,
         credentials=attempt.secrets.credentials,
+        granted=frozenset(value for values in attempt.secrets.granted.values() for value in values.values()),
         # Without the epoch: a zombie and its successor collide harmlessly at the provider.
         idempotency_key=f"{attempt.env.id}:{attempt.key}",
         attempt=attempt.running.attempt,

@@ -57,6 +57,7 @@ class StepContext(Struct, frozen=True, kw_only=True):
     """All that one attempt of a step may use.
 
     `inputs` are the component's inputs with every reference resolved: they may hold secrets and must not be logged.
+    `granted` are the secrets of other components that stand in them, to be told from what is public.
     `secrets` are the minted and issued ones of this component. `credentials`, of a type that rotates, are the secrets
     of every live credential by its version; `secrets` are then those of the newest. `idempotency_key` is the same for
     every attempt of the same step. `heartbeat` reports progress and raises `asyncio.CancelledError` when the step is no
@@ -73,6 +74,7 @@ class StepContext(Struct, frozen=True, kw_only=True):
     bundle: str | None = None
     read_bundle: Callable[[], Awaitable[bytes]] | None = None
     credentials: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+    granted: frozenset[str] = frozenset()
 
     @property
     def live(self) -> Mapping[int, Mapping[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -54,6 +54,7 @@ def make_step(
     bundle: str | None = None,
     read_bundle: Callable[[], Awaitable[bytes]] | None = None,
     credentials: Mapping[int, Mapping[str, str]] | None = None,
+    granted: Iterable[str] = (),
 ) -> StepContext:
     """One attempt's context: its deadline in `seconds`, heartbeats that nobody hears and a log that nobody reads."""
     return StepContext(
@@ -67,6 +68,7 @@ def make_step(
         bundle=bundle,
         read_bundle=read_bundle,
         credentials=dict(credentials or {}),
+        granted=frozenset(granted),
     )
 
 

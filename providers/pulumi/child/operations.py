@@ -50,6 +50,7 @@ class Operations:
         self._order = order
         self._pipe = pipe
         self._config: dict[str, Any] = dict(order.get("config") or {})
+        self._sealed: list[str] = list(order.get("sealed") or ())
         if order.get("tree"):
             bundle.use(order["tree"])
         self._workspace = Workspace(
@@ -106,9 +107,9 @@ class Operations:
             if deployment is None:
                 scratch = tempfile.mkdtemp(prefix="preview-")
                 os.environ["PULUMI_BACKEND_URL"] = f"file://{scratch}"
-                self._workspace.configure(self._config)
+                self._workspace.configure(self._config, self._sealed)
                 self._workspace.init()
-            self._workspace.configure(self._config)
+            self._workspace.configure(self._config, self._sealed)
             listener = Listener(self._pipe.progress)
             self._engine(
                 listener,
@@ -137,7 +138,7 @@ class Operations:
 
     def remove(self) -> dict[str, Any]:
         """Destroy all, have the resources' own APIs say that they are gone, then remove the stack. Raises Leftovers."""
-        self._workspace.configure(self._config)
+        self._workspace.configure(self._config, self._sealed)
         found = self._workspace.export()
         if found is None:
             return {}
@@ -181,7 +182,7 @@ class Operations:
 
     def _claimed(self) -> Deployment:
         """The stack, there and recovered, with a tag that says who works on it."""
-        self._workspace.configure(self._config)
+        self._workspace.configure(self._config, self._sealed)
         deployment = self._workspace.export()
         if deployment is None:
             self._workspace.init()

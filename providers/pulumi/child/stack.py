@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -57,11 +57,15 @@ class Workspace:
         if not inline and _installs(project):
             self.ask("install")
 
-    def configure(self, config: Mapping[str, Any]) -> None:
-        """Write the stack's settings: every value encrypted, since any may hold what a reference brought."""
+    def configure(self, config: Mapping[str, Any], sealed: Collection[str] = ()) -> None:
+        """Write the stack's settings, those of these names encrypted."""
         if self._encryption is None:
             self._encryption = Encryption(self._passphrase, self.name)
-        values = {name: {"secure": self._encryption.seal(value)} for name, value in as_programs_read(config).items()}
+        secret = as_programs_read({name: config[name] for name in sealed if name in config})
+        values: dict[str, Any] = {
+            name: {"secure": self._encryption.seal(value)} if name in secret else value
+            for name, value in as_programs_read(config).items()
+        }
         settings = {"encryptionsalt": self._encryption.salt, **({"config": values} if values else {})}
         path = self.folder / f"Pulumi.{self.name}.yaml"
         path.write_text(yaml.safe_dump(settings))
