@@ -76,7 +76,7 @@ def test_the_life_of_a_stack(owner: Owner) -> None:
 
 
 def test_how_far_it_is_is_told_resource_by_resource(owner: Owner, tmp_path: Path) -> None:
-    world = SlowWorld(tmp_path / "cloud", 2.0)
+    world = SlowWorld(tmp_path / "cloud", 3.0)  # so that it takes longer than a terminal's lines are apart
     inputs = [f"--input={name}={json.dumps(value)}" for name, value in world.create.items()]
     said = owner.service.watch("up", str(world.folder), "--name", "slow", "--project", "shop", *inputs)
     owner.service.environments.append(owner.twin("show", "shop/slow")["id"])

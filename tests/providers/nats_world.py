@@ -76,13 +76,35 @@ async def client(applied: Applied, **options: Any) -> AsyncIterator[Client]:
 @asynccontextmanager
 async def persistent(applied: Applied) -> AsyncIterator[Client]:
     """An application's connection as every client of NATS makes it: a reload may close a connection that is being
-    opened, and says nothing of authorization, so it is opened again. Once open, it does not reconnect."""
+    opened, and says nothing of authorization, so it is opened again. Once open, it does not reconnect.
+
+    Open it is with its second answer. A reload closes who has sent his name and is not in his account yet, as it does
+    while the server checks the password; the first answer, to that check, may still come.
+    """
     async with AsyncExitStack() as stack:
         while True:
-            with suppress(OSError, nats.errors.UnexpectedEOF):
-                connection = await stack.enter_async_context(client(applied))
+            closed = asyncio.Event()
+
+            async def on_closed(closed: asyncio.Event = closed) -> None:
+                closed.set()
+
+            with suppress(OSError, nats.errors.UnexpectedEOF, nats.errors.ConnectionClosedError):
+                connection = await stack.enter_async_context(client(applied, closed_cb=on_closed))
+                await answered(connection, closed)
                 break
         yield connection
+
+
+async def answered(connection: Client, closed: asyncio.Event) -> None:
+    """One answer over the connection. Raises ConnectionClosedError once it is closed, for which nats-py's own `flush`
+    waits in vain."""
+    asking, ending = asyncio.ensure_future(connection.flush(TIMEOUT)), asyncio.ensure_future(closed.wait())
+    await asyncio.wait((asking, ending), return_when=asyncio.FIRST_COMPLETED)
+    ending.cancel()
+    if not asking.done():
+        asking.cancel()
+        raise nats.errors.ConnectionClosedError
+    await asking
 
 
 @asynccontextmanager
