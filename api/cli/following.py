@@ -18,8 +18,8 @@ from rich.text import Text
 from api.cli.conditions import condition_lines, seconds_until
 from api.cli.connection import FOLLOWING
 from api.cli.exits import Exit
-from api.cli.output import STYLES, Screen, span
-from api.cli.progress import Ending, Progress, StepLine
+from api.cli.output import STYLES, Screen, clock, span
+from api.cli.progress import Ending, Progress, StepLine, resting
 from api.cli.session import Session
 from twin.domain.errors import Problem
 from twin.service.views import Accepted, EnvironmentView, EventView, OperationView, ProgressView
@@ -79,11 +79,28 @@ def conclude(session: Session, operation: OperationView, name: str) -> None:
             session.screen.problem(problem)
             raise typer.Exit(Exit.FAILED)
         case "running":
-            session.screen.note(f"{name} is suspended: {operation.signal} waits for: twin resume {name}", "blue")
+            _say_what_it_waits_for(session, operation, name)
         case _:
             by = f" by {operation.ended_by}" if operation.ended_by else ""
             session.screen.note(f"{operation.signal} of {name} was {operation.status}{by} after {took}", "yellow")
             raise typer.Exit(Exit.OVERTAKEN)
+
+
+def _say_what_it_waits_for(session: Session, operation: OperationView, name: str) -> None:
+    """Of an operation that goes on without anybody looking."""
+    view, now = session.api.read(f"/v1/environments/{operation.environment}", EnvironmentView), datetime.now(UTC)
+    if view.status == "suspended":
+        session.screen.note(f"{name} is suspended: {operation.signal} waits for: twin resume {name}", "blue")
+        return
+    session.screen.note(f"{operation.signal} of {name} goes on by itself ({operation.id}):", "blue")
+    for step in resting(view, now):
+        old = int(step.key.rpartition(":")[2])
+        at = step.not_before
+        until = (
+            f"in {span(at - now)}, at {clock(at)}" if at is not None and not step.waits_for else "once somebody says so"
+        )
+        session.screen.note(f"  {step.component}: credential {old} is retired {until}")
+        session.screen.note(f"  now          twin acknowledge {name} {step.component} {old + 1}")
 
 
 def _watch(session: Session, accepted: Accepted, progress: Progress) -> None:
@@ -103,7 +120,7 @@ def _watch(session: Session, accepted: Accepted, progress: Progress) -> None:
         if progress.ending is not None:
             return
         progress.see(session.api.read(path, EnvironmentView))
-        if _waits_for_resume(accepted, progress):
+        if _waits_for_resume(accepted, progress) or _rests(progress):
             return
         if progress.stuck and progress.view is not None and not session.screen.live:
             session.screen.note(progress.view.summary, "yellow")
@@ -124,7 +141,7 @@ def _beginning(session: Session, accepted: Accepted) -> str | None:
 
 
 def _no_need(session: Session, accepted: Accepted, progress: Progress) -> bool:
-    if _waits_for_resume(accepted, progress):
+    if _waits_for_resume(accepted, progress) or _rests(progress):
         return True
     operation = session.api.read(f"/v1/operations/{accepted.operation.id}", OperationView)
     if operation.status == "running":
@@ -139,6 +156,11 @@ def _waits_for_resume(accepted: Accepted, progress: Progress) -> bool:
     if view is None or view.status != "suspended":
         return False
     return any(each.id == accepted.operation.id for each in view.operations)
+
+
+def _rests(progress: Progress) -> bool:
+    """What is left to do comes by itself, and not soon: a credential's grace."""
+    return progress.view is not None and bool(resting(progress.view, datetime.now(UTC)))
 
 
 def _tell(screen: Screen, event: EventView) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from msgspec import Struct
@@ -36,6 +36,18 @@ class Ending(Struct, frozen=True):
 
 PAUSE = 5.0
 """Seconds between two lines about one step, where nothing can be drawn."""
+
+
+LONG = timedelta(minutes=1)
+"""What is due later than this, nobody waits for at a terminal."""
+
+
+def resting(view: EnvironmentView, now: datetime) -> tuple[StepView, ...]:
+    """All that is left to do, if it is retirements and nothing but time, or somebody outside, brings them on; none if
+    there is something to look at, or nothing left."""
+    left = view.plan.steps
+    far = all(each.waits_for or (each.not_before is not None and each.not_before - now > LONG) for each in left)
+    return left if far and all((each.verb, each.state) == ("retire", "waiting") for each in left) else ()
 
 
 class Progress:

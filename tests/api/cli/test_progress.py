@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from api.cli.progress import Ending, Progress
+from api.cli.progress import Ending, Progress, resting
 from twin.domain.identity import TWIN
 from twin.service.views import Condition, EnvironmentView, EventView, PlanView, StepView
 
@@ -166,3 +166,16 @@ def test_looks_and_sweeps_end_as_well() -> None:
     progress.hear(event("component_observed", look, drift={"connections": "20, not 10"}))
     progress.hear(event("placement_swept", sweep, found=[{"kind": "database"}]))
     assert shown(progress) == [("db", "done", "connections: 20, not 10"), ("postgres/local", "done", "1 left over")]
+
+
+def test_what_only_time_or_somebody_outside_brings_on_is_not_waited_for() -> None:
+    hour, soon = NOW + timedelta(hours=1), NOW + timedelta(seconds=59)
+    graced = replace(step("db@1:retire:1", "waiting"), not_before=hour)
+    outside = replace(step("cache@1:retire:3", "waiting"), waits_for="somebody outside")
+    assert resting(view(graced, outside), NOW) == (graced, outside)
+    assert resting(view(replace(graced, not_before=soon)), NOW) == (), "it is about to be"
+    assert resting(view(graced), hour) == (), "its time has come"
+    assert resting(view(graced, step(APP, "running")), NOW) == ()
+    assert resting(view(replace(graced, state="blocked")), NOW) == ()
+    assert resting(view(replace(step(APP, "waiting"), not_before=hour)), NOW) == (), "no work of a twin takes that long"
+    assert resting(view(), NOW) == ()
