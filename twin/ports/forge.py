@@ -1,0 +1,78 @@
+"""The port to a forge: where repositories and their pull requests are.
+
+Every call raises `Transient` if the forge cannot answer now (network, its own errors, a rate limit: then with
+`retry_after`), `Blocked` if a human must mend something first (a token that is refused, a repository that is not
+visible). A repository is named `owner/name`.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from msgspec import Struct
+
+from twin.domain.pulls import Outcome, Permission, Pull
+
+
+class Listing(Struct, frozen=True, kw_only=True):
+    """All open pull requests of a repository: whole, or it is not given at all. `mark` is what a later call gives back
+    to learn cheaply that nothing has changed; `pulls` is None if nothing has."""
+
+    pulls: tuple[Pull, ...] | None
+    mark: str
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """What is said of a commit. `context` names who says it; one of the same context takes its place."""
+
+    context: str
+    outcome: Outcome
+    summary: str
+    url: str | None = None
+
+
+class Forge(Protocol):
+    """One forge as seen with one credential."""
+
+    async def pull(self, repository: str, number: int) -> Pull | None:
+        """The pull request as it is now. None only by the positive answer that it is not there: a repository that is
+        not there either, or is hidden, raises `Blocked`."""
+        ...
+
+    async def open_pulls(self, repository: str, mark: str | None = None) -> Listing:
+        """All that are open, over all pages; raises `Transient` if a page is missing or contradicts another."""
+        ...
+
+    async def changed_paths(self, repository: str, number: int) -> tuple[str, ...] | None:
+        """The paths that the pull request changes; None if there are more than the forge tells."""
+        ...
+
+    async def permission(self, repository: str, login: str) -> Permission:
+        """What somebody may do in the repository."""
+        ...
+
+    async def content(self, repository: str, path: str, sha: str) -> bytes | None:
+        """A small file of a commit; None if the commit has none there."""
+        ...
+
+    async def put_comment(self, repository: str, number: int, marker: str, body: str) -> str:
+        """Have exactly one comment of ours that bears `marker`, with this body; its URL. Repeated after a crash it
+        makes no second one, and of several it leaves the first."""
+        ...
+
+    async def report(self, repository: str, sha: str, report: Report) -> None:
+        """The status of a commit."""
+        ...
+
+    async def deploy(self, repository: str, sha: str, environment: str, report: Report) -> None:
+        """The deployment of a commit to an environment, made if it is not there. Nothing where the forge has no such
+        thing."""
+        ...
+
+    def clone_url(self, repository: str) -> str:
+        """Where git fetches from, without any credential."""
+        ...
+
+    async def close(self) -> None:
+        """Give back connections."""
+        ...
