@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import structlog
@@ -38,12 +39,14 @@ from twin.domain.timers import RELEASE
 from twin.domain.twin import ENVIRONMENT
 from twin.engine.attempts import Attempt
 from twin.engine.calls import Library, Mask, call, stopped
+from twin.engine.errands import ErrandRunner
 from twin.engine.placing import configured
 from twin.engine.progress import Progress
 from twin.engine.secrets import Secrets, Values
 from twin.engine.telling import Telling
 from twin.ports.changes import Changes, Watch
 from twin.ports.clock import Clock
+from twin.ports.errands import Errands
 from twin.ports.store import Claimed, Tx, WorkerStore
 from twin.ports.targets import OpenTargets
 from twin.ports.vault import Vault
@@ -62,7 +65,8 @@ _WATCH = 5.0
 
 
 class Executor:
-    """Executes tasks for one worker. `deadline` bounds every attempt, in seconds, instead of its type's own."""
+    """Executes tasks for one worker. `deadline` bounds every attempt, in seconds, instead of its type's own. `errands`
+    are those of the kinds of entities that are no environments."""
 
     def __init__(
         self,
@@ -75,6 +79,7 @@ class Executor:
         changes: Changes,
         clock: Clock,
         deadline: float | None = None,
+        errands: Mapping[str, Errands] = MappingProxyType({}),
     ) -> None:
         self._worker = worker
         self._store = store
@@ -82,6 +87,7 @@ class Executor:
         self._secrets = Secrets(vault, types)
         self._changes = changes
         self._telling = Telling(store, changes)
+        self._errands = ErrandRunner(worker, errands, changes, self._persist)
         self._clock = clock
         self._deadline = deadline
         self.room: Callable[[], int] = lambda: 0
@@ -91,6 +97,9 @@ class Executor:
 
     async def step(self, task: Claimed) -> Sequence[Attempt]:
         """Run the step of a claimed task to its result. Returns what its result let begin, as `run` does."""
+        if self._errands.knows(task.entity_kind):
+            await self._errands.run(task)
+            return ()
         try:
             attempt = await self._persist(lambda tx: self._start_held(tx, task), task.key)
         except Unavailable as refusal:
@@ -175,6 +184,8 @@ class Executor:
         def lose(tx: Tx) -> bool:
             if not tx.release(task, died=True):
                 return False
+            if self._errands.knows(task.entity_kind):  # it is simply run again
+                return True
             given = LoseStep(key=StepKey.parse(task.key), epoch=task.epoch, proven_dead=proven_dead)
             tx.transition(task.entity_kind, task.entity, given, Cause(TWIN))
             return True

@@ -1,0 +1,80 @@
+"""Running errands: what entities other than environments have done outside of any transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol, TypeVar
+
+import structlog
+
+from twin.domain.decider import Cause
+from twin.domain.errors import StepFailure, Transient
+from twin.domain.identity import TWIN
+from twin.ports.changes import Changes
+from twin.ports.errands import Errands
+from twin.ports.store import Claimed, Tx
+
+T = TypeVar("T")
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+LONGEST = 300.0
+"""Seconds that an errand may take: whoever is asked answers, or is asked again later."""
+
+
+class Persist(Protocol):
+    """Commits, and waits for a database that refuses. `step` is for the log."""
+
+    def __call__(self, fn: Callable[[Tx], T], step: str) -> Awaitable[T]:
+        """What `fn` returned, once it is committed."""
+        ...
+
+
+class ErrandRunner:
+    """Runs errands for one worker. `errands`: those of each kind of entity."""
+
+    def __init__(self, worker: str, errands: Mapping[str, Errands], changes: Changes, persist: Persist) -> None:
+        self._worker = worker
+        self._errands = errands
+        self._changes = changes
+        self._persist = persist
+
+    def knows(self, kind: str) -> bool:
+        """Whether the leased tasks of this kind of entity are errands."""
+        return kind in self._errands
+
+    async def run(self, task: Claimed) -> None:
+        """Run it and tell its entity what came of it, if the lease is still ours. If cancelled, it gives that back."""
+        logger = log.bind(entity=task.entity, errand=task.key)
+        try:
+            given = await self._done(task, logger)
+        except asyncio.CancelledError:
+            await self._persist(lambda tx: tx.release(task), task.key)
+            raise
+
+        def end(tx: Tx) -> None:
+            if not tx.holds(task, self._worker):
+                return
+            if given is not None:
+                tx.transition(task.entity_kind, task.entity, given, Cause(TWIN))
+            # Should the entity want the same once more, it is due: something may have happened meanwhile.
+            tx.release(task)
+
+        await self._persist(end, task.key)
+        self._changes.notify(task.entity)
+
+    async def _done(self, task: Claimed, logger: structlog.stdlib.BoundLogger) -> Any:
+        errands = self._errands[task.entity_kind]
+        try:
+            async with asyncio.timeout(LONGEST):
+                return await errands.run(task)
+        except StepFailure as failure:
+            logger.info("errand failed", message=str(failure))
+            return errands.failed(task, failure)
+        except TimeoutError:
+            return errands.failed(task, Transient(f"It was not done within {LONGEST:.0f} s."))
+        except Exception:
+            # A fault of ours. It may come from what was answered, and pass with the next answer.
+            logger.exception("errand did not come to its end")
+            return errands.failed(task, Transient("The twin came upon a fault of its own; its log has it."))
