@@ -7,11 +7,13 @@ visible). A repository is named `owner/name`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from msgspec import Struct
 
 from twin.domain.pulls import Outcome, Permission, Pull
+from twin.domain.targets import Target
 
 
 class Listing(Struct, frozen=True, kw_only=True):
@@ -75,4 +77,31 @@ class Forge(Protocol):
 
     async def close(self) -> None:
         """Give back connections."""
+        ...
+
+
+class ForgeKind(Protocol):
+    """A forge before it is configured. It is configured as a target, `github/main`, that no component stands on."""
+
+    name: str
+
+    def check(self, target: Target, credentials: Mapping[str, str]) -> None:
+        """Raise `Invalid`, naming the field, if the target's config or credentials cannot be right. No I/O."""
+        ...
+
+    def open(self, target: Target, credentials: Mapping[str, str]) -> Forge:
+        """The forge of this target. Connects lazily."""
+        ...
+
+
+class OpenForges(Protocol):
+    """Opens forges and keeps them while they are used."""
+
+    async def forge(self, target: str) -> Forge:
+        """The forge of a target, with its present config and credentials. Raises `Blocked` (`<target>/missing`) when
+        it is not configured any more."""
+        ...
+
+    async def close(self) -> None:
+        """Close all that are open."""
         ...
