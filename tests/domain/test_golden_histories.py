@@ -11,12 +11,16 @@ import pytest
 from twin.domain.decider import fold
 from twin.domain.errors import Unavailable
 from twin.domain.events import Event
+from twin.domain.project import PROJECT
+from twin.domain.project import SCHEMA_V as PROJECT_SCHEMA_V
+from twin.domain.project import Event as ProjectEvent
 from twin.domain.timers import next_tasks
 from twin.domain.twin import ENVIRONMENT, SCHEMA_V
 from twin.domain.upcast import EVENTS, STATES, upcast_event, upcast_state
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 HISTORIES = sorted(GOLDEN.glob("v*/*.json"))
+OF_PROJECTS = sorted(GOLDEN.glob("project/v*/*.json"))
 
 
 class Golden(msgspec.Struct):
@@ -46,17 +50,28 @@ def test_what_was_to_be_done_is_still_to_be_done(golden):
     assert now == {(task["kind"], task["key"], task["queue"]) for task in golden.tasks}
 
 
-def test_every_version_has_histories():
-    assert {path.parent.name for path in HISTORIES} == {f"v{number}" for number in range(1, SCHEMA_V + 1)}
+@pytest.mark.parametrize("path", OF_PROJECTS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_a_project_s_history_is_read_as_it_was_written(path):
+    golden = msgspec.json.decode(path.read_bytes(), type=Golden)
+    snapshot = PROJECT.decode_state(bytes(golden.snapshot), golden.schema_v)
+    assert fold(PROJECT, [PROJECT.decode_event(bytes(each), golden.schema_v) for each in golden.events]) == snapshot
+    now = {(task.kind, task.key, task.queue) for task in PROJECT.next_tasks(snapshot)}
+    assert now == {(task["kind"], task["key"], task["queue"]) for task in golden.tasks}
 
 
-def test_every_event_stands_in_a_history():
+@pytest.mark.parametrize(("paths", "newest"), [(HISTORIES, SCHEMA_V), (OF_PROJECTS, PROJECT_SCHEMA_V)])
+def test_every_version_has_histories(paths, newest):
+    assert {path.parent.name for path in paths} == {f"v{number}" for number in range(1, newest + 1)}
+
+
+@pytest.mark.parametrize(("paths", "events"), [(HISTORIES, Event), (OF_PROJECTS, ProjectEvent)])
+def test_every_event_stands_in_a_history(paths, events):
     told = {
         msgspec.json.decode(each)["type"]
-        for path in HISTORIES
+        for path in paths
         for each in msgspec.json.decode(path.read_bytes(), type=Golden).events
     }
-    assert told == {str(each.__struct_config__.tag) for each in Event.__args__}, "none is left out"
+    assert told == {str(each.__struct_config__.tag) for each in events.__args__}, "none is left out"
 
 
 def from_version_0(old):

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from twin.domain.environment import Seed
-from twin.domain.identity import EnvironmentId
+from twin.domain import project
+from twin.domain.decider import Cause, Context, Decider, transition
+from twin.domain.environment import Follower, Membership, Seed
+from twin.domain.following import TellFollower, news
+from twin.domain.identity import TWIN, EnvironmentId
+from twin.domain.members import SyncMembers
+from twin.domain.project import PROJECT, EnvironmentsHaveIt, RemoveMember, SetMember
 from twin.domain.signals.abandon import Abandon
 from twin.domain.signals.acknowledge_credential import AcknowledgeCredential
 from twin.domain.signals.add_component import AddComponent
@@ -29,13 +36,12 @@ from twin.domain.signals.scale import Scale
 from twin.domain.signals.suspend import Suspend
 from twin.domain.signals.unprotect import Unprotect
 from twin.domain.signals.update import Update
-from twin.domain.steps import EndHold, Found, Looked, TellSource
-from twin.domain.timers import next_tasks
+from twin.domain.steps import EndHold, FireTimer, Found, Looked, TellSource
 from twin.domain.twin import ENVIRONMENT, SCHEMA_V
 from twin.testing.blueprints import guestbook, make_library
-from twin.testing.story import BOB, Story
+from twin.testing.story import ALICE, BOB, START, Story
 
-FOLDER = Path(__file__).parent / f"v{SCHEMA_V}"
+HERE = Path(__file__).parent
 
 
 def at_rest(story: Story) -> None:
@@ -139,6 +145,30 @@ def a_clone(story: Story) -> None:
     story.give(TellSource())
 
 
+def a_project_s_members(story: Story) -> None:
+    """The project has members before the environment is made, then others, while what the environment itself says of
+    one of them wins; at the end one is still to be given access."""
+    ada = Membership(role="viewer", until=START + timedelta(hours=8))
+    story.create(project_members={"ada": ada})
+    story.work()
+    story.send(AddMembers(members=(NewMember(name="ada", role="admin", until="1h"),)))
+    story.work()
+    story.give(SyncMembers({"ada": ada, "bo": Membership(role="developer")}))
+    story.work()
+    story.later(hours=2)
+    story.work()
+    story.give(SyncMembers({"bo": Membership(role="operator")}))
+
+
+def a_followed_one(story: Story) -> None:
+    """A pull request follows it, and was told how it looked before it was ready."""
+    story.create(follower=Follower(kind="pull_request", entity="pr_shop_42"))
+    told = news(story.env)
+    assert told is not None
+    story.give(TellFollower(news=told))
+    story.work()
+
+
 STORIES: dict[str, Callable[[Story], None]] = {
     "at-rest": at_rest,
     "in-the-middle": in_the_middle,
@@ -146,26 +176,57 @@ STORIES: dict[str, Callable[[Story], None]] = {
     "to-the-end": to_the_end,
     "a-rotation": a_rotation,
     "a-clone": a_clone,
+    "a-project-s-members": a_project_s_members,
+    "a-followed-one": a_followed_one,
 }
+
+
+def members_come_and_go() -> tuple[project.Project | None, list[project.Event]]:
+    """A project's members change, by hand and with time; its environments know all but the last change."""
+    state: project.Project | None = None
+    events: list[project.Event] = []
+    given: list[tuple[int, project.Input]] = [
+        (0, SetMember(project="shop", name="ada@example.com", role="viewer", until="8h")),
+        (0, SetMember(project="shop", name="bo")),
+        (0, EnvironmentsHaveIt(2)),
+        (1, RemoveMember(project="shop", name="bo")),
+        (8, FireTimer("members")),
+        (8, EnvironmentsHaveIt(4)),
+        (9, SetMember(project="shop", name="cy", role="admin", until="30d")),
+    ]
+    for hours, each in given:
+        cause = Cause(ALICE, "req_1") if isinstance(each, SetMember | RemoveMember) else Cause(TWIN)
+        now = START + timedelta(hours=hours)
+        context = Context(now=now, cause=cause, fresh_id=lambda prefix: prefix, jitter=0.5)
+        state, new = transition(PROJECT, state, each, context)
+        events += new
+    return state, events
 
 
 def main() -> None:
     """Write what is missing."""
-    FOLDER.mkdir(exist_ok=True)
     for name, tell in STORIES.items():
-        path = FOLDER / f"{name}.json"
-        if path.exists():
-            continue
-        story = Story(make_library(guestbook()))
-        tell(story)
-        body = {
-            "schema_v": SCHEMA_V,
-            "events": [msgspec.Raw(ENVIRONMENT.encode_event(event)) for event in story.events],
-            "snapshot": msgspec.Raw(ENVIRONMENT.encode_state(story.env)),
-            "tasks": sorted(next_tasks(story.env), key=lambda task: (task.kind, task.key)),
-        }
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(body), indent=1) + b"\n")
-        sys.stdout.write(f"wrote {path}\n")
+        path = HERE / f"v{SCHEMA_V}" / f"{name}.json"
+        if not path.exists():
+            story = Story(make_library(guestbook()))
+            tell(story)
+            write(path, ENVIRONMENT, story.env, story.events)
+    path = HERE / "project" / f"v{project.SCHEMA_V}" / "members-come-and-go.json"
+    if not path.exists():
+        write(path, PROJECT, *members_come_and_go())
+
+
+def write(path: Path, decider: Decider[Any, Any, Any], state: Any, events: list[Any]) -> None:
+    """One history as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    body = {
+        "schema_v": decider.schema_v,
+        "events": [msgspec.Raw(decider.encode_event(event)) for event in events],
+        "snapshot": msgspec.Raw(decider.encode_state(state)),
+        "tasks": sorted(decider.next_tasks(state), key=lambda task: (task.kind, task.key)),
+    }
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(body), indent=1) + b"\n")
+    sys.stdout.write(f"wrote {path}\n")
 
 
 if __name__ == "__main__":

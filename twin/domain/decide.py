@@ -11,7 +11,8 @@ from twin.domain.decider import Context
 from twin.domain.desire import desire
 from twin.domain.environment import Certificate, Environment, Membership
 from twin.domain.errors import NotFound, Rejected
-from twin.domain.events import BecameReady, Destroyed, Event, HoldEnded, SourceTold
+from twin.domain.events import BecameReady, Destroyed, Event, FollowerTold, HoldEnded, SourceTold
+from twin.domain.following import TellFollower
 from twin.domain.goals import endings
 from twin.domain.members import SyncMembers
 from twin.domain.planner import plan
@@ -23,7 +24,7 @@ from twin.domain.signals.destroy import Destroy
 from twin.domain.signals.retry import Retry
 from twin.domain.steps import EndHold, EndStep, EngineInput, FireTimer, LiftBlock, LoseStep, StartStep, TellSource
 
-Input = Signal | EngineInput | SyncMembers
+Input = Signal | EngineInput | SyncMembers | TellFollower
 
 PROJECT_MEMBERS = "project_members"
 """The operation by which an environment takes over the members of its project."""
@@ -58,6 +59,8 @@ def _decide(env: Environment | None, given: Input, context: Context) -> Iterator
             return iter([HoldEnded(clone=clone, why=why)] if clone in env.holds else [])
         case TellSource():
             return iter([] if env.source_told else [SourceTold()])
+        case TellFollower(news=told):
+            return iter([FollowerTold(news=told)] if env.follower is not None and told != env.heard else [])
         case SyncMembers(members=members):
             return _sync(env, members, context)
 

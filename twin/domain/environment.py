@@ -216,6 +216,13 @@ class Hold(Struct, frozen=True, kw_only=True):
     until: datetime
 
 
+class Follower(Struct, frozen=True, kw_only=True):
+    """Another entity that wants to know how an environment is."""
+
+    kind: str
+    entity: str
+
+
 class Environment(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
     """The twin. Only `evolve` makes the next one.
 
@@ -251,6 +258,8 @@ class Environment(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=Tr
     holds: dict[str, Hold] = field(default_factory=dict)
     was_ready: bool = False
     released: bool = False
+    follower: Follower | None = None
+    heard: str = ""
     epoch: int = 0
 
     def current(self, component: str) -> Instance | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from twin.domain.environment import Certificate, Desired, Hold
+from twin.domain.environment import Certificate, Desired, Follower, Hold
 from twin.domain.identity import Actor, EnvironmentId, OperationId, Placement
 from twin.domain.operations import BlockRaised, OperationAccepted, OperationEnded
 from twin.domain.steps import Copied, Failure, Found, StepKey
@@ -23,6 +23,7 @@ class Created(Struct, frozen=True, kw_only=True, tag="created", tag_field="type"
     desired: Desired
     at: datetime
     by: Actor
+    follower: Follower | None = None
 
 
 class DesiredChanged(Struct, frozen=True, kw_only=True, tag="desired_changed", tag_field="type"):
@@ -199,6 +200,12 @@ class SourceTold(Struct, frozen=True, kw_only=True, tag="source_told", tag_field
     """The source of this clone holds nothing for it any more."""
 
 
+class FollowerTold(Struct, frozen=True, kw_only=True, tag="follower_told", tag_field="type"):
+    """Whoever follows this environment knows that it changed."""
+
+    news: str
+
+
 class BecameReady(Struct, frozen=True, kw_only=True, tag="became_ready", tag_field="type"):
     """For the first time all stands as desired."""
 
@@ -235,6 +242,7 @@ Event = (
     | Held
     | HoldEnded
     | SourceTold
+    | FollowerTold
     | BecameReady
     | Destroyed
 )

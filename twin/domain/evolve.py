@@ -31,6 +31,7 @@ def evolve(env: Environment | None, event: happened.Event) -> Environment:
             desired=event.desired,
             created_at=event.at,
             created_by=event.by,
+            follower=event.follower,
         )
     if env is None:
         raise ValueError(f"a history begins with Created, not with {type(event).__name__}")
@@ -305,6 +306,11 @@ def _(event: happened.HoldEnded, env: Environment) -> Environment:
 @_after.register
 def _(event: happened.SourceTold, env: Environment) -> Environment:
     return replace(env, source_told=True)
+
+
+@_after.register
+def _(event: happened.FollowerTold, env: Environment) -> Environment:
+    return replace(env, heard=event.news)
 
 
 @_after.register

@@ -11,6 +11,7 @@ from twin.domain.decider import AT_ONCE, Context, TaskSpec
 from twin.domain.desire import desire
 from twin.domain.environment import Departure, Environment
 from twin.domain.events import DestructionBegun, Event, FailuresCleared, HoldEnded, ObservationWanted
+from twin.domain.following import news
 from twin.domain.members import next_end, without_ended
 from twin.domain.operations import CredentialAt, Gone
 from twin.domain.planner import plan, ready
@@ -27,6 +28,8 @@ _OBSERVE = "observe:"
 _ROTATE = "rotate:"
 _HOLD = "hold:"
 _MEMBERS = "members"
+FOLLOWER = "follower"
+"""The task to tell whoever follows that something changed. Run by an engine too, on both entities."""
 RELEASE = "release:"
 """The task of a clone to tell its source, whose id follows, that it copies no more. It is no timer of `fire`: it is
 about two entities, and an engine runs it in one transaction on both."""
@@ -58,6 +61,8 @@ def _timers(env: Environment) -> Iterator[TaskSpec]:
     desired = env.desired
     if desired.seed is not None and not env.source_told and over(env) is not None:
         yield TaskSpec("timer", RELEASE + desired.seed.source, TIMERS, AT_ONCE)
+    if news(env) is not None:
+        yield TaskSpec("timer", FOLLOWER, TIMERS, AT_ONCE)
     for hold in env.holds.values():
         yield TaskSpec("timer", _HOLD + hold.clone, TIMERS, hold.until)
     if env.certificate is not None or env.departing:

@@ -35,11 +35,12 @@ from twin.domain.steps import (
     Succeeded,
     TellSource,
 )
-from twin.domain.timers import RELEASE
+from twin.domain.timers import FOLLOWER, RELEASE
 from twin.domain.twin import ENVIRONMENT
 from twin.engine.attempts import Attempt
 from twin.engine.calls import Library, Mask, call, stopped
 from twin.engine.errands import ErrandRunner
+from twin.engine.following import Following
 from twin.engine.placing import configured
 from twin.engine.progress import Progress
 from twin.engine.secrets import Secrets, Values
@@ -87,6 +88,7 @@ class Executor:
         self._secrets = Secrets(vault, types)
         self._changes = changes
         self._telling = Telling(store, changes)
+        self._following = Following(store, changes)
         self._errands = ErrandRunner(worker, errands, changes, self._persist)
         self._clock = clock
         self._deadline = deadline
@@ -142,6 +144,9 @@ class Executor:
         """Deliver a timer or a resolved block."""
         if task.kind == "timer" and task.key.startswith(RELEASE):
             await self._release(task)
+            return
+        if task.kind == "timer" and task.entity_kind == ENVIRONMENT.kind and task.key == FOLLOWER:
+            await self._following.tell(task.entity)
             return
         if task.kind == "timer" and task.entity_kind == PROJECT.kind and task.key == TELL:
             await self._telling.tell(task.entity)

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from twin.domain.component_type import ComponentType
 from twin.domain.decider import Context, Decider, transition
-from twin.domain.environment import Environment
+from twin.domain.environment import Environment, Follower
 from twin.domain.errors import Invalid, NotFound, PreconditionFailed, Rejected
 from twin.domain.identity import EnvironmentId
 from twin.domain.near import near_misses
@@ -101,9 +101,15 @@ class Twins:
         return await self._accepted(accept)
 
     async def send(
-        self, environment_id: str, signal: Signal, request: Request, *, if_match: int | None = None
+        self,
+        environment_id: str,
+        signal: Signal,
+        request: Request,
+        *,
+        if_match: int | None = None,
+        follower: Follower | None = None,
     ) -> Accepted:
-        """Send a signal. `if_match`: only if the twin's version is still this."""
+        """Send a signal. `if_match`: only if the twin's version is still this. `follower` is told of a clone."""
         row = await self._row(environment_id, request.by, signal.role)
         self._refuse_create(signal)
         self._refuse_given(signal)
@@ -117,7 +123,8 @@ class Twins:
             if signal.expect_plan is not None:
                 self._check_plan(tx, row.entity, signal, request)
             if isinstance(signal, Clone):
-                return self._clone(tx, row.entity, replace(signal, id=fresh), request, body)
+                clone = replace(signal, id=fresh, follower=follower)
+                return self._clone(tx, row.entity, clone, request, body)
             return self._transition(tx, row.entity, signal, request, body)
 
         return await self._accepted(accept)
@@ -318,8 +325,9 @@ class Twins:
 
     @staticmethod
     def _refuse_given(signal: Signal) -> None:
-        if isinstance(signal, Clone) and signal.id:
-            raise Invalid("id: clone has no such field", field="id", mend="Leave it out: the service gives ids.")
+        given = [name for name in ("id", "follower") if isinstance(signal, Clone) and getattr(signal, name)]
+        for name in given:
+            raise Invalid(f"{name}: clone has no such field", field=name, mend="Leave it out: the service gives it.")
 
     async def _commit(self, accept: Callable[[Tx], _Outcome]) -> _Outcome:
         outcome = await self._store.transact(accept)

@@ -12,7 +12,7 @@ from twin.domain.blueprint import ComponentSpec, Policy, render
 from twin.domain.decider import Context
 from twin.domain.desire import desire
 from twin.domain.durations import parse_duration
-from twin.domain.environment import Component, Environment, Hold, Seed
+from twin.domain.environment import Component, Environment, Follower, Hold, Seed
 from twin.domain.errors import Rejected
 from twin.domain.events import Event, Held
 from twin.domain.identity import EnvironmentId
@@ -31,7 +31,7 @@ class Clone(Signal, tag="clone", frozen=True, kw_only=True):
     `data`: `none` begins empty, `schema` takes over what holds data without the data, `full` all of it, `masked` what
     the blueprint's masking has made fit to be seen (components without masking begin empty). `inputs` are put over
     those of the source; `ttl` and what else a tier says come from `tier`. `hold`: how long the source keeps what is
-    copied at the most. `id` is given by the service, not by the one who asks.
+    copied at the most. `id` and `follower` are given by the service, not by the one who asks.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Clone(Signal, tag="clone", frozen=True, kw_only=True):
     labels: dict[str, str] = field(default_factory=dict)
     hold: str | float | None = None
     id: str = ""
+    follower: Follower | None = None
 
 
 def creation(env: Environment, clone: Clone, seq: int, library: Library) -> Create:
@@ -68,6 +69,7 @@ def creation(env: Environment, clone: Clone, seq: int, library: Library) -> Crea
         labels=clone.labels,
         ttl=clone.ttl,
         id=clone.id,
+        follower=clone.follower,
         seed=seed,
         without=tuple(sorted(rendered.keys() - env.desired.components.keys())),
         besides={name: _spec(each) for name, each in env.desired.components.items() if name not in rendered},

@@ -13,7 +13,7 @@ from twin.domain.blueprint import ComponentSpec, effective_inputs, render
 from twin.domain.decider import Context
 from twin.domain.desire import complete, desire, materialise
 from twin.domain.durations import parse_duration
-from twin.domain.environment import Desired, Environment, Membership, Seed
+from twin.domain.environment import Desired, Environment, Follower, Membership, Seed
 from twin.domain.errors import Conflict
 from twin.domain.events import Created, Event
 from twin.domain.identity import EnvironmentId
@@ -25,8 +25,8 @@ from twin.domain.signals.base import Signal
 class Create(Signal, tag="create", frozen=True, kw_only=True):
     """An environment of a blueprint. `ttl`: how long it lives, such as `24h`; the tier's when not given.
 
-    `id`, `project` and `project_members` are given by the service, not by the one who asks, and so is what makes it a
-    clone: `seed`, `without` these components of the blueprint, and with others `besides`.
+    `id`, `project`, `project_members` and `follower` are given by the service, not by the one who asks, and so is what
+    makes it a clone: `seed`, `without` these components of the blueprint, and with others `besides`.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Create(Signal, tag="create", frozen=True, kw_only=True):
     without: tuple[str, ...] = ()
     besides: dict[str, ComponentSpec] = field(default_factory=dict)
     project_members: dict[str, Membership] = field(default_factory=dict)
+    follower: Follower | None = None
 
 
 def decide(env: Environment | None, create: Create, context: Context) -> Iterator[Event]:
@@ -72,6 +73,7 @@ def decide(env: Environment | None, create: Create, context: Context) -> Iterato
         desired=bare,
         at=context.now,
         by=context.cause.actor,
+        follower=create.follower,
     )
     env = Environment(
         id=created.id,
