@@ -28,10 +28,13 @@ $(STAMP): requirements.lock pyproject.toml tools/setup.sh
 	@sh tools/setup.sh
 	@touch $@
 
-# Who narrows to suites that have nothing to do with Pulumi need not have it built.
+# Who narrows to suites that have nothing to do with a tool need not have it built.
+PULUMI := .tools/pulumi .tools/pulumi-language-yaml
+GITEA := .tools/gitea
 WITH_PULUMI := tests tests/providers tests/providers/test_pulumi% tests/acceptance tests/acceptance/test_pulumi% tests/examples%
+WITH_GITEA := tests tests/providers tests/providers/test_gitea% tests/acceptance tests/acceptance/test_pull_requests%
 
-test: $(STAMP) $(if $(filter $(WITH_PULUMI),$(SUITES)),tools) ## all tests, with real servers; SUITES=tests/store or ARGS="-k scale" narrow them
+test: $(STAMP) $(if $(filter $(WITH_PULUMI),$(SUITES)),$(PULUMI)) $(if $(filter $(WITH_GITEA),$(SUITES)),$(GITEA)) ## all tests, with real servers; SUITES=tests/store or ARGS="-k scale" narrow them
 	@$(PY) -m pytest $(SUITES) $(ARGS)
 
 lint: $(STAMP) ## ruff: rules and format
@@ -50,7 +53,7 @@ format: $(STAMP) ## have ruff mend what it can
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
-tools: .tools/pulumi .tools/pulumi-language-yaml ## Pulumi's CLI and YAML in .tools: built from Go's modules, some minutes, once
+tools: $(PULUMI) $(GITEA) ## Pulumi's CLI and YAML, and a Gitea for tests, in .tools: built from Go's modules, ten minutes, once
 
 .tools/%: tools/%/go.mod tools/%/go.sum | $(STAMP)
 	@sh tools/go.sh $*
@@ -65,7 +68,7 @@ bench-compare: $(STAMP) ## measure Twin again and name what is worse than the co
 	@$(PY) -m tests.benchmarks.compare $(ARGS)
 
 lock: ## pin anew what pyproject.toml asks for; UPGRADE=--upgrade takes newer versions. Needs uv
-	@uv pip compile --universal --all-extras --generate-hashes --no-header --no-emit-index-url --quiet $(UPGRADE) \
+	@uv pip compile --universal --all-extras --no-strip-extras --generate-hashes --no-header --no-emit-index-url --quiet $(UPGRADE) \
 		pyproject.toml --output-file requirements.lock
 
 simulate: $(STAMP) ## simulated years with all faults; SEEDS=0..99 chooses, ARGS="--days 500" changes

@@ -11,6 +11,7 @@ from providers.local import LocalServers
 
 if TYPE_CHECKING:
     from tests.aws import Aws
+    from tests.providers.gitea_world import Gitea
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +29,12 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
 
     with running(tmp_path_factory.mktemp("aws")) as account:
         yield account
+
+
+@pytest.fixture(scope="session")
+def gitea(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gitea]:
+    """A Gitea for the whole run: make users and repositories of your own on it."""
+    from tests.providers.gitea_world import running
+
+    with running(tmp_path_factory.mktemp("gitea")) as server:
+        yield server

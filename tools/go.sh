@@ -15,6 +15,8 @@ mkdir -p .tools
 
 flags="-s -w"
 release=
+cgo=0
+tags=
 if [ "$name" = pulumi ]; then
     release=$(awk '$1 == "github.com/pulumi/pulumi/pkg/v3" { print $2 }' "$module/go.mod")
     flags="$flags -X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=$release"
@@ -24,6 +26,17 @@ if [ "$name" = pulumi ]; then
         echo "pulumi $release is on PATH: $found"
         ln -sf "$found" "$place/pulumi"
         exit 0
+    fi
+fi
+
+if [ "$name" = gitea ]; then
+    release=$(awk '$1 == "code.gitea.io/gitea" { print $2 }' "$module/go.mod")
+    flags="$flags -X main.Version=${release#v}"
+    cgo=1 # SQLite is C
+    tags="sqlite sqlite_unlock_notify"
+    if ! command -v "${CC:-cc}" >/dev/null && ! command -v gcc >/dev/null; then
+        echo "gitea is built with a C compiler, and there is none on PATH. If this is Debian or Ubuntu: apt-get install gcc libc6-dev" >&2
+        exit 1
     fi
 fi
 
@@ -55,6 +68,14 @@ fi
 
 echo "building $name with $("$go" version): some minutes, once"
 # To a place of its own first: who dies meanwhile leaves no half of a file behind.
-(cd "$module" && CGO_ENABLED=0 "$go" build -ldflags "$flags" -o "$place/building-$name/" tool)
+(cd "$module" && CGO_ENABLED=$cgo "$go" build -tags "$tags" -ldflags "$flags" -o "$place/building-$name/" tool)
+if [ "$name" = gitea ]; then
+    # What it reads at run time comes with its module, whose cache may be gone by then.
+    files=$(cd "$module" && "$go" list -m -f '{{.Dir}}' code.gitea.io/gitea)
+    rm -rf "$place/gitea-files"
+    mkdir "$place/gitea-files"
+    cp -R "$files/options" "$files/templates" "$files/public" "$place/gitea-files/"
+    chmod -R u+w "$place/gitea-files"
+fi
 mv "$place/building-$name"/* "$place/"
 rmdir "$place/building-$name"

@@ -2,7 +2,8 @@
 
 Every call raises `Transient` if the forge cannot answer now (network, its own errors, a rate limit: then with
 `retry_after`), `Blocked` if a human must mend something first (a token that is refused, a repository that is not
-visible). A repository is named `owner/name`.
+visible), `Terminal` if it can never succeed as asked (what is no repository's name, a commit that the forge does not
+know, a file that is too large). A repository is named `owner/name`; a commit by the whole of its id.
 """
 
 from __future__ import annotations
@@ -58,8 +59,9 @@ class Forge(Protocol):
         ...
 
     async def put_comment(self, repository: str, number: int, marker: str, body: str) -> str:
-        """Have exactly one comment of ours that bears `marker`, with this body; its URL. Repeated after a crash it
-        makes no second one, and of several it leaves the first."""
+        """Have exactly one comment of ours that begins with `marker`, with this body; its URL. Repeated after a crash
+        it makes no second one, and of several it leaves the first. Comments of others are left alone, whatever they
+        begin with."""
         ...
 
     async def report(self, repository: str, sha: str, report: Report) -> None:

@@ -1,0 +1,134 @@
+"""What we read of Gitea's answers: only what is used, so that a change elsewhere in them breaks nothing.
+
+Field by field as in Gitea's `modules/structs`; Forgejo has the same.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from msgspec import Struct, field
+
+from twin.domain.pulls import Pull
+from twin.forges.listing import Contradiction
+
+
+class User(Struct):
+    """Who wrote something."""
+
+    id: int
+    login: str
+
+
+class Repository(Struct):
+    """The repository of a branch."""
+
+    id: int
+    full_name: str
+
+
+class Branch(Struct):
+    """One side of a pull request. `label` is the branch's name, also when the branch is gone: `ref` is then that of
+    the pull request. `repo` is null when the fork is gone; `label` is empty if there never was a branch."""
+
+    label: str
+    ref: str
+    sha: str
+    repo: Repository | None = None
+
+
+class Label(Struct):
+    """A label."""
+
+    name: str
+
+
+class PullRequest(Struct):
+    """One pull request. `changed_files` stands only in the answer for a single one, and not for every one."""
+
+    number: int
+    user: User | None
+    title: str
+    state: str
+    html_url: str
+    updated_at: datetime
+    base: Branch
+    head: Branch
+    draft: bool = False
+    merged: bool = False
+    labels: list[Label] | None = None
+
+    def told(self, repository: str) -> Pull:
+        """As the twin sees it. Raises `Contradiction` while Gitea does not know its commit yet."""
+        if self.state not in ("open", "closed"):
+            raise Contradiction(f"pull request {self.number} is {self.state}")
+        if not self.head.sha:
+            raise Contradiction(f"pull request {self.number} has no commit yet")
+        return Pull(
+            repository=repository,
+            number=self.number,
+            state="open" if self.state == "open" else "merged" if self.merged else "closed",
+            draft=self.draft,
+            title=self.title,
+            author=self.user.login if self.user else "ghost",
+            head_sha=self.head.sha,
+            head_branch=self.head.label or self.head.ref,
+            head_repository=self._head_repository(repository),
+            base_branch=self.base.ref,
+            labels=tuple(sorted(label.name for label in self.labels or ())),
+            url=self.html_url,
+            updated_at=self.updated_at.astimezone(UTC),
+        )
+
+    def _head_repository(self, repository: str) -> str | None:
+        """By id, for names change: a repository that was renamed answers under its old name too."""
+        if self.head.repo is None:
+            return None
+        same = self.base.repo is not None and self.head.repo.id == self.base.repo.id
+        return repository if same else self.head.repo.full_name
+
+
+class ChangedFile(Struct):
+    """A file that a pull request changes; with its old name, if it was renamed."""
+
+    filename: str
+    previous_filename: str = ""
+
+
+class Permission(Struct):
+    """What somebody may do."""
+
+    permission: str
+
+
+class Content(Struct):
+    """An entry of a commit's tree. `content` is there for files, in base64."""
+
+    type: str
+    size: int = 0
+    encoding: str | None = None
+    content: str | None = None
+
+
+class Comment(Struct):
+    """A comment under a pull request."""
+
+    id: int
+    body: str
+    html_url: str
+    user: User | None = None
+
+
+class Status(Struct):
+    """What was said of a commit under one context. Gitea calls the state `status` here."""
+
+    status: str
+    context: str
+    description: str = ""
+    target_url: str = ""
+
+
+class Statuses(Struct):
+    """The latest of each context; null if there is none."""
+
+    statuses: list[Status] | None = field(default_factory=list)
