@@ -17,14 +17,18 @@ from twin.domain.signals.rotate_credentials import RotateCredentials
 from twin.domain.signals.suspend import Suspend
 from twin.domain.signals.update import Update
 from twin.domain.status import status
+from twin.domain.steps import FailedTerminal
 from twin.testing.blueprints import guestbook, guestbook_components, make_library
-from twin.testing.story import Story
+from twin.testing.story import Story, begins
 
 
 @pytest.fixture
 def story() -> Story:
-    told = Story()
-    told.create()
+    """With a second version of its blueprint, in which jobs has other inputs."""
+    other = guestbook_components()
+    other["jobs"]["inputs"] = {"subjects": ["work.>"]}
+    told = Story(make_library(guestbook(), guestbook("2.0.0", components=other)))
+    told.create("guestbook@1.0.0")
     told.work()
     return told
 
@@ -125,6 +129,30 @@ def test_a_consumer_that_cannot_be_applied_blocks_the_retirement_by_its_name(sto
     assert story.outcome(rotate) == "succeeded"
 
 
+def test_what_a_consumer_waits_for_in_vain_blocks_the_retirement_as_well(story):
+    story.send(Update(blueprint="guestbook@2.0.0"))
+    story.reject(story.start("jobs:apply"), "no such subjects")
+    rotate = story.send(RotateCredentials(component="db", grace="0s"))
+    assert story.work() == ["db@1:issue"]
+    blocked = next(failure for failure in story.env.failures.values() if failure.kind == "blocked")
+    assert "app cannot be applied with the new one before jobs is mended" in blocked.message
+    assert blocked.mend == "Mend jobs, then: twin retry shop/dev jobs"
+    story.send(Retry(component="jobs"))
+    assert story.work() == ["jobs@1:apply", "app@1:apply", "db@1:retire"]
+    assert story.outcome(rotate) == "succeeded"
+
+
+def test_a_removal_that_waits_in_vain_blocks_the_retirement_as_well(story):
+    story.send(Update(inputs={"region": "south"}))
+    story.send(RotateCredentials(component="db", grace="0s"))
+    story.succeed(story.start("db:issue"))
+    story.reject(story.start("app@2:apply"), "no room in the south")
+    assert story.work() == []
+    assert any(failure.block == "rotation/shop/dev/db" for failure in story.env.failures.values())
+    story.send(Retry(component="app"))
+    assert story.work() == ["app@2:apply", "app@1:remove", "db@1:retire"]
+
+
 def test_an_attempt_that_still_runs_with_the_old_one_keeps_it(story):
     story.send(Update(inputs={"greeting": "hi"}))
     slow = story.start("app:apply")
@@ -154,6 +182,28 @@ def test_a_lost_consumer_may_still_come_back_with_the_old_one_until_it_has_settl
     assert story.work() == ["app@1:apply", "db@1:issue", "app@1:apply"], "the old credential is not taken away yet"
     story.later(minutes=6)
     assert story.work() == ["db@1:retire"]
+
+
+def test_what_was_never_seen_to_succeed_may_hold_the_old_one():
+    story = Story()
+    story.create()
+    story.work(until="app:apply")
+    story.reject(story.start("app:apply"), "its health check fails")
+    story.send(RotateCredentials(component="db", grace="0s"))
+    story.succeed(story.start("db:issue"))
+    (step,) = story.due()
+    assert begins(step, "app:apply"), "perhaps the app runs, and was given the first one"
+    assert story.work() == ["app@1:apply", "db@1:retire"]
+
+
+def test_what_no_attempt_has_reached_holds_nothing():
+    story = Story()
+    story.create()
+    story.work(until="app:apply")
+    story.end(story.start("app:apply"), FailedTerminal(message="no such place", reached=False))
+    story.send(RotateCredentials(component="db", grace="0s"))
+    story.succeed(story.start("db:issue"))
+    assert any(begins(step, "db:retire") for step in story.due())
 
 
 def test_a_lost_issue_is_done_again_under_the_same_version(story):

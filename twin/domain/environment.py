@@ -131,8 +131,8 @@ class Instance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `untouched`: no attempt has reached the target yet, so nothing can stand there, and its placement may be corrected.
     `unsure`: a step that would make something else of it was begun since and none was seen to succeed, so what stands
     may not be what is recorded here. `credential_version` counts what its secrets have said, `credentials` are those
-    that live, oldest first. `opened_with`: of the instances that it was applied with, the credential. `access`: the
-    digest of the members that were last granted access of their own.
+    that live, oldest first. `opened_with`: of the instances that it was applied with, the oldest credential that it
+    may hold. `access`: the digest of the members that were last granted access of their own.
     """
 
     component: str

@@ -109,7 +109,9 @@ def _intend(env: Environment, event: happened.StepStarted) -> Environment:
         if place.identity is None and not any(each.placement.target == event.target for each in others):
             place = event.placement
     used = tuple(dict.fromkeys((*instance.uses, *event.uses)))
-    instance = replace(instance, uses=used, traits=wanted.traits)
+    # What it was seen to be applied with is the older: until it is seen again, it may still hold that.
+    opened = {**event.opened_with, **instance.opened_with}
+    instance = replace(instance, uses=used, opened_with=opened, traits=wanted.traits)
     return replace(
         env,
         instances=_with(env.instances, key.instance, instance),

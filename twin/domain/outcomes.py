@@ -150,22 +150,25 @@ def guard_data(env: Environment, context: Context) -> Iterator[happened.Event]:
 def guard_rotation(env: Environment, context: Context) -> Iterator[happened.Event]:
     """A consumer that cannot be applied keeps the old credential alive: it is named, and a human decides. Once it has
     taken the new one, the block is nobody's any more."""
-    for step in plan(env).steps:
-        key, text = step.key, str(step.key)
+    steps = {str(step.key): step for step in plan(env).steps}
+    for text, step in steps.items():
+        key = step.key
         if key.verb != "retire" or step.running:
             continue
-        consumer, failure = stuck(env, key), env.failures.get(text)
+        found, failure = stuck(env, step, steps), env.failures.get(text)
         block = f"rotation/{env.project}/{env.name}/{key.component}"
-        if failure is None and consumer is not None:
+        if failure is None and found is not None:
+            consumer, cause = found
+            needs = f" before {cause} is mended" if cause != consumer else ""
             stands = FailedBlocked(
                 message=f"credential {key.digest} of {key.component} cannot be retired: {consumer} still uses it, and "
-                f"{consumer} cannot be applied with the new one",
+                f"{consumer} cannot be applied with the new one{needs}",
                 block=block,
                 owner=f"project {env.project}",
-                mend=f"Mend {consumer}, then: twin retry {env.project}/{env.name} {consumer}",
+                mend=f"Mend {cause}, then: twin retry {env.project}/{env.name} {cause}",
             )
             yield from _failed(env, key, 0, stands, context, ())
-        elif failure is not None and failure.block == block and consumer is None:
+        elif failure is not None and failure.block == block and found is None:
             yield happened.FailuresCleared(keys=(text,), block=block)
 
 

@@ -6,12 +6,12 @@ three live, never none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
 from twin.domain.environment import Component, Credential, Environment, Instance
 from twin.domain.references import references
-from twin.domain.steps import StepKey, instance_key
+from twin.domain.steps import Step, StepKey
 
 
 def live(instance: Instance) -> tuple[Credential, ...]:
@@ -63,9 +63,11 @@ def opened_with(env: Environment, component: str) -> dict[str, int]:
 
 
 def holders(env: Environment, instance: Instance) -> list[str]:
-    """The other instances that were applied with, or are being applied with, an older credential than the newest."""
+    """The other instances that were applied with, may have been, or are being applied with, an older credential than
+    the newest."""
     now = newest(instance)
-    found = [each.key for each in env.instances.values() if each.key != instance.key and _holds(each, instance, now)]
+    others = [each for each in env.instances.values() if each.key != instance.key and not each.untouched]
+    found = [each.key for each in others if _holds(each, instance, now)]
     found += [
         running.key.instance
         for running in env.running.values()
@@ -113,16 +115,20 @@ def due_rotations(env: Environment) -> Iterator[tuple[str, datetime]]:
             yield name, issued[0].issued_at + timedelta(seconds=wanted.rotate_every)
 
 
-def stuck(env: Environment, key: StepKey) -> str | None:
-    """The component whose apply needs a human before the credential that `key` retires can go."""
-    instance = env.instances.get(key.instance)
-    for holder in holders(env, instance) if instance is not None else ():
-        component = holder.rpartition("@")[0]
-        wanted = env.desired.components.get(component)
-        if wanted is None or instance_key(component, wanted.incarnation) != holder:
-            continue
-        for text, failure in env.failures.items():
-            failed = StepKey.parse(text)
-            if failed.instance == holder and failed.verb == "apply" and failure.kind != "transient":
-                return component
+def stuck(env: Environment, retire: Step, steps: Mapping[str, Step]) -> tuple[str, str] | None:
+    """The consumer that keeps an old credential, and the component that needs a human before that consumer can be
+    applied, or go: itself, or one that it needs. Of the credential's own component there is no telling: if it cannot be
+    applied, the rotation fails."""
+    own = retire.key.component
+    for first in retire.after:
+        if first in steps and (consumer := steps[first].key.component) != own:
+            todo, seen = [first], set[str]()
+            while todo:
+                if (text := todo.pop()) in seen or text not in steps:
+                    continue
+                seen.add(text)
+                failure = env.failures.get(text)
+                if failure is not None and failure.kind != "transient" and steps[text].key.component != own:
+                    return consumer, steps[text].key.component
+                todo += steps[text].after
     return None
