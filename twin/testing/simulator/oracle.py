@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -37,7 +38,10 @@ from twin.domain.twin import ENVIRONMENT
 from twin.store import chain
 from twin.store.moments import from_micros, to_micros
 from twin.testing.simulator.journal import Journal
-from twin.testing.simulator.worlds import TOO_MANY, Worlds
+from twin.testing.simulator.promises import Promises
+from twin.testing.simulator.rest import Rest
+from twin.testing.simulator.server import TOO_MANY
+from twin.testing.simulator.worlds import Worlds
 
 _NEW = "SELECT id, entity, seq, at, type, prev_hash, hash, body FROM events WHERE id > ? ORDER BY id"
 _SET_BACK = 61_000_000
@@ -84,6 +88,8 @@ class Oracle:
         self.events = 0
         self.digest = chain.GENESIS
         self.tolerance = 1.0
+        self.rest = Rest(worlds, journal)
+        self.promises = Promises(lambda entity: self.lives[entity].state, journal)
         self._worlds = worlds
         self._journal = journal
         self._last = 0
@@ -107,6 +113,17 @@ class Oracle:
         state = self.lives[entity].state
         assert state is not None
         return state
+
+    def waits_for_acknowledgement(self, entity: str) -> bool:
+        """Whether somebody outside has to say that a new credential is in use."""
+        env = self.lives[entity].state
+        return env is not None and any(
+            len(instance.credentials) > 1
+            and instance.credentials[-1].acknowledged_by is None
+            and env.desired.components[instance.component].rotation.acknowledge
+            for instance in env.instances.values()
+            if instance.component in env.desired.components
+        )
 
     def calls(self, environment: str, worker: str, ref: ComponentRef, verb: str, key: str) -> None:
         """A call is about to be made: its intent was committed, for this worker and for one call; what it needs
@@ -138,10 +155,12 @@ class Oracle:
             if entity.startswith("env_"):
                 event = ENVIRONMENT.decode_event(bytes(chain.unseal(body).event), ENVIRONMENT.schema_v)
                 self._judge(entity, life, event)
+                self.promises.judge(entity, event, from_micros(at))
                 life.state = ENVIRONMENT.evolve(life.state, event)
                 touched[entity] = None
             elif kind == "fact":
                 self._fact(raw, msgspec.json.decode(chain.unseal(body).event, type=Fact))
+        self.promises.committed()
         for entity in touched:
             self._compare(raw, entity, rang=rang)
         if rang and not touched:  # no event: a wait that was counted anew, for the clock was set back, or a lease ended
@@ -190,6 +209,9 @@ class Oracle:
                 fresh.append(place)
         must(rang or not fresh, "what became due woke nobody", str(fresh), entity)
         life.due = due_now
+        if self.rest.reached(env):
+            self.rest.entered(env)
+            self.rest.taken_over(env)
 
     def _judge(self, entity: str, life: Life, event: Any) -> None:
         """The rules of history. Each is about events alone."""
@@ -246,10 +268,14 @@ class Oracle:
         if key.verb == "apply":
             must(key.instance not in life.leaving, "what is being removed is used again", text, entity)
             life.placed.add(event.target)
-        elif key.verb == "remove":
-            life.leaving.add(key.instance)
+        elif key.verb in ("remove", "suspend") and life.state is not None:
+            held = [hold.name for hold in life.state.holds.values() if key.instance in hold.instances]
+            must(not held, "a source goes while it is copied", f"{text} by {held}", entity)
+            if key.verb == "remove":
+                life.leaving.add(key.instance)
         elif key.verb == "sweep" and life.state is not None:
-            early = [until for until in life.state.unsettled.values() if until > event.at]
+            slack = timedelta(seconds=self.promises.slack)
+            early = [until for until in life.state.unsettled.values() if until > event.at + slack]
             must(not early, "the inventory comes before all has settled", text, entity)
 
     def _ended(self, entity: str, life: Life, event: Any) -> None:
@@ -267,12 +293,21 @@ class Oracle:
                 life.patience[text] = until if running is not None and worker == running[1] else 0.0
         elif isinstance(event, StepSucceeded | ComponentObserved | PlacementSwept):
             life.failed.clear()
+        if isinstance(event, StepSucceeded) and event.key.verb in ("seed", "retire") and life.state is not None:
+            key = event.key
+            ref = life.state.ref(key.component, key.incarnation, life.state.instances[key.instance].type)
+            if key.verb == "retire":
+                self._worlds.retire(entity, ref.name, int(key.digest))
+                return
+            whole = self._worlds.copied(entity, ref.name) is not None or entity in self._worlds.strayed
+            must(whole, "a copy counts as made that is not", text, entity)
+            self.rest.copied.setdefault(entity, set()).add(key.instance)
 
     def _certified(self, entity: str, life: Life, asked: set[str]) -> None:
         must = self._journal.must
         must(not life.run, "a certificate while something runs", str(list(life.run)), entity)
         must(life.placed <= asked, "a certificate without inventory", f"{sorted(life.placed - asked)}", entity)
-        left = sorted(self._worlds.of(entity))
+        left = sorted(name for name, _ in self._worlds.marked(entity))
         must(not left, "certified as gone, and it stands", str(left), entity)
 
     def moment(self) -> str:

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from twin.domain.environment import Environment
 from twin.domain.errors import NotFound, Problem, Unavailable
 from twin.domain.signals import parse
 from twin.domain.signals.create import Create
@@ -17,11 +16,11 @@ from twin.testing.simulator.oracle import Oracle
 from twin.testing.simulator.process import Died, Process
 from twin.testing.simulator.setting import Fate, Setting
 from twin.testing.simulator.virtual_loop import spawn
+from twin.testing.simulator.wishes import cloning, newest, wish
 from twin.testing.simulator.worlds import Worlds
 
 ADMIN = Principal("ann", (("*", "admin"),))
 _TIERS = ("dev", "dev", "dev", "preview", "staging", "prod")
-_COMPONENTS = ("db", "cache", "jobs", "app", "search", "nothing")
 
 Ask = Callable[[Process, Request], Awaitable[Accepted]]
 
@@ -62,12 +61,16 @@ class People:
         await asyncio.Event().wait()
 
     async def mend(self) -> None:
-        """Resolve what is blocked, some hours later."""
+        """Resolve what is blocked and acknowledge new credentials, some hours later."""
         while True:
             # Bounded, for who waits when the calm begins must not outwait it.
             hours = 0.1 if self._fate.calm else min(self._fate.random.expovariate(1 / 4.0), 12.0)
             await asyncio.sleep(hours * 3600.0)
             await self.resolve()
+            for entity in [each for each in self.places if each is not None]:
+                if self._oracle.waits_for_acknowledgement(entity):
+                    state = self._oracle.state(entity)
+                    await self.send(entity, "acknowledge_credential", component="db", version=newest(state))
 
     async def resolve(self) -> None:
         """Mend what blocks, and say so."""
@@ -79,6 +82,9 @@ class People:
                     if block.key.startswith("leftover/"):
                         _, environment, target = block.key.split("/")
                         self._worlds.clear_by_hand(environment, target)
+                    if block.key.startswith("rotation/") and (self._fate.calm or self._fate.random.random() < 0.5):
+                        for entity in block.entities:  # as its mend says; to resolve it alone mends nothing
+                            await self.send(entity, "retry")
                     await process.blocks.resolve(block.key, self._request())
                     self._journal.note("block resolved", block.key)
         except (Unavailable, NotFound, Died):
@@ -94,10 +100,14 @@ class People:
         """See to an environment: make it if there is none, or send it a few signals."""
         environment = self.places[place]
         env = self._oracle.state(environment) if environment is not None else None
-        if env is None or env.released:
-            await self._create(place)
-            return
         random = self._fate.random
+        if env is None or env.released:
+            source = random.choice(self.places)
+            if source is None or random.random() < 0.4 or not await self._clone(source, place):
+                await self._create(place)
+            return
+        for thing in self._worlds.of(env.id).values():
+            thing.writes += 1
         if self._fate.strikes("vandal", 0.1) and (things := self._worlds.of(env.id)):
             thing = things[random.choice(sorted(things))]
             self._journal.note("vandal", thing.instance, env.id)
@@ -107,7 +117,7 @@ class People:
             else:
                 thing.inputs = {**thing.inputs, "by": "hand"}
         for _ in range(random.choice((1, 1, 2, 3, 6))):
-            signal = self._signal(self._oracle.state(env.id))
+            signal = wish(self._oracle.state(env.id), random)
             await self.send(env.id, signal.pop("signal"), **signal)
             await asyncio.sleep(random.choice((0.0, 0.1, 3.0, 30.0, 600.0)) * random.random())
 
@@ -125,6 +135,23 @@ class People:
         accepted = await self._until_answered(lambda process, request: process.twins.create(create, request))
         if accepted is not None:
             self.places[place] = accepted.environment_id
+
+    async def _clone(self, source: str, place: int) -> bool:
+        """Have a copy of another environment in this place, and work on both meanwhile; False if it was refused."""
+        random = self._fate.random
+        body = cloning(f"env-{place}", random)
+        accepted = await self.send(source, body.pop("signal"), **body)
+        if accepted is None:
+            return False
+        self.places[place] = accepted.environment_id
+        for _ in range(random.choice((0, 0, 1, 2))):
+            await asyncio.sleep(random.choice((0.1, 3.0, 30.0)) * random.random())
+            entity = random.choice((source, source, accepted.environment_id))
+            signal: dict[str, Any] = {"signal": "destroy", "force": entity == source and random.random() < 0.5}
+            if random.random() < 0.5:
+                signal = wish(self._oracle.state(entity), random)
+            await self.send(entity, signal.pop("signal"), **signal)
+        return True
 
     def _request(self) -> Request:
         self._requests += 1
@@ -176,39 +203,3 @@ class People:
         known = self._oracle.accepted.get(operation) == accepted.environment_id
         self._journal.must(known, "what was acknowledged was never committed", operation, accepted.environment_id)
         self.acknowledged[operation] = accepted.environment_id
-
-    def _signal(self, env: Environment) -> dict[str, Any]:
-        """Something to ask for; often nonsense."""
-        random, choice = self._fate.random, self._fate.random.choice
-        component = choice(_COMPONENTS)
-        roll = random.random()
-        if roll < 0.25:
-            to = {"replicas": choice((0, 1, 2, 4, 99))} if component != "db" else {"connections": choice((10, 11, 12))}
-            return {"signal": "scale", "component": component, "to": to}
-        if roll < 0.5:
-            inputs = {choice(("greeting", "engine", "zone", "region", "replicas")): choice(("a", "b", None, 2, 3))}
-            body: dict[str, Any] = {"signal": "update", "inputs": inputs, "allow_data_loss": random.random() < 0.7}
-            if random.random() < 0.4:
-                body["blueprint"] = choice(("guestbook@1.0.0", "guestbook@2.0.0", "guestbook@3.0.0", "other"))
-            return body
-        if roll < 0.56:
-            kind = choice(("test.service", "test.cache", "test.nothing"))
-            needs = choice(([], ["db"], ["cache"]))
-            return {"signal": "add_component", "component": choice(_COMPONENTS[2:5]), "type": kind, "needs": needs}
-        if roll < 0.62:
-            return {"signal": "remove_component", "component": component}
-        if roll < 0.7:
-            return {"signal": "resume" if env.desired.suspended else choice(("suspend", "resume"))}
-        if roll < 0.76:
-            return {"signal": "retry", **({"component": component} if random.random() < 0.5 else {})}
-        if roll < 0.82:
-            return {"signal": "detect_drift", **({"component": component} if random.random() < 0.5 else {})}
-        if roll < 0.88 and env.operations:
-            # To cancel a creation destroys: seldom enough, or nothing would ever live.
-            running = [each.id for each in env.operations.values() if each.signal != "create" or random.random() < 0.2]
-            return {"signal": "cancel", "operation": choice(running or ["op_none"])}
-        if roll < 0.91:
-            return {"signal": "extend", "ttl": choice(("1h", "24h", "72h", "never", "yesterday"))}
-        if roll < 0.94:
-            return {"signal": choice(("protect", "unprotect", "unprotect"))}
-        return {"signal": "destroy"}

@@ -23,10 +23,11 @@ from twin.testing.blueprints import TYPES
 from twin.testing.simulator.database import Database, ProcessDriver
 from twin.testing.simulator.journal import Journal
 from twin.testing.simulator.oracle import Oracle
+from twin.testing.simulator.server import SimulatedServer
 from twin.testing.simulator.setting import Fate
 from twin.testing.simulator.vault import SimulatedVault
 from twin.testing.simulator.virtual_loop import SimulatedClock, spawn
-from twin.testing.simulator.worlds import SimulatedServer, Worlds
+from twin.testing.simulator.worlds import Worlds
 
 LEASE = 15.0
 SLOTS = 16

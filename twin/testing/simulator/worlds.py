@@ -1,4 +1,4 @@
-"""The servers behind the targets: they take their time, refuse, lose replies, and act for callers that are dead.
+"""The worlds behind the targets: what stands, who may enter it, what is being copied, and what is on its way.
 
 What they promise is what `twin.ports.provider` asks of providers: idempotent by name; an attempt that has ended in a
 living process acts no more; what a dead caller has sent takes effect within the deadline and the settle time.
@@ -8,38 +8,63 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
-from datetime import timedelta
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
-from twin.domain.errors import Blocked, Terminal, Transient
-from twin.domain.identity import ComponentRef, EnvironmentId, Placement
-from twin.ports.provider import Applied, Observed, Resource, StepContext
-from twin.testing.blueprints import TYPES
 from twin.testing.simulator.journal import Journal
 from twin.testing.simulator.setting import Fate
-from twin.testing.simulator.virtual_loop import START
 
-TOO_MANY = "too many requests"
-"""What a server says that asks for patience."""
-
-_NAMES = re.compile(r"tw_[a-z0-9_]+")
+_GIVEN = re.compile(r"sim://(tw_[a-z0-9_]+):([0-9a-zA-Z]+)@")
 
 
 class Thing(Struct):
-    """One thing that stands. `refers`: names of others in its inputs. `stray`: made by an attempt that had ended."""
+    """One thing that stands. `refers`: names of others in its inputs. `data`: what it holds and where that came from;
+    `writes` counts what its users have written. `stray`: made by an attempt that had ended."""
 
     name: str
     instance: str
     target: str
     inputs: dict[str, Any]
-    password: str | None
     refers: frozenset[str]
+    data: str
+    writes: int = 0
     suspended: bool = False
     stray: bool = False
+
+    @property
+    def content(self) -> str:
+        """What a snapshot of it shows."""
+        return f"{self.data}+{self.writes}"
+
+    def logins(self) -> list[tuple[str, str]]:
+        """Where it logs in, and with what password: what it was given."""
+        return _GIVEN.findall(msgspec.json.encode(self.inputs).decode())
+
+
+class Copying(Struct):
+    """A copy that nobody may enter. `attempt` tells it from another's under the same name; `parts` are what was read
+    of the source; `finished` is the mark. `late`: begun by an attempt that had ended."""
+
+    target: str
+    attempt: str
+    parts: tuple[str, ...]
+    finished: bool = False
+    late: bool = False
+
+
+class Logins(Struct):
+    """Who may enter a thing, with which password: `roles` by the credential's version, `people` by name (their role,
+    their password). `ended`: passwords that were ended, by version; `retired`: those of them whose end the twin has
+    seen."""
+
+    target: str
+    roles: dict[int, str] = field(default_factory=dict)
+    people: dict[str, tuple[str, str]] = field(default_factory=dict)
+    ended: dict[int, str] = field(default_factory=dict)
+    retired: set[str] = field(default_factory=set)
 
 
 class Caller(Protocol):
@@ -67,10 +92,15 @@ class Request(Struct, eq=False):
 
 
 class Worlds:
-    """All that stands, by environment and name, and all that is on its way."""
+    """All that stands, by environment and name, and all that is on its way.
+
+    `strayed`: environments whose world was changed behind the twin's back.
+    """
 
     def __init__(self, fate: Fate, journal: Journal) -> None:
         self.standing: dict[str, dict[str, Thing]] = {}
+        self.copies: dict[str, dict[str, Copying]] = {}
+        self.doors: dict[str, dict[str, Logins]] = {}
         self.strayed: set[str] = set()
         self.told: dict[str, tuple[str, float]] = {}
         self.quotas: set[str] = set()
@@ -79,9 +109,31 @@ class Worlds:
         self._journal = journal
         self._on_the_way: dict[Request, None] = {}
 
+    # -- what there is
+
     def of(self, environment: str) -> dict[str, Thing]:
         """What stands with the mark of an environment."""
         return self.standing.get(environment, {})
+
+    def marked(self, environment: str) -> Iterator[tuple[str, str]]:
+        """Everything with the mark of an environment, and its target: things, half-made copies, those who may enter."""
+        for name, thing in self.of(environment).items():
+            yield name, thing.target
+        for name, copy in self.copies.get(environment, {}).items():
+            yield f"{name} (copy)", copy.target
+        for name, logins in self.doors.get(environment, {}).items():
+            for who in (*logins.roles, *logins.people):
+                yield f"{name} (login of {who})", logins.target
+
+    def who(self, environment: str, name: str) -> Logins:
+        """Who may enter a thing, to be read."""
+        return self.doors.get(environment, {}).get(name, Logins(""))
+
+    def logins(self, environment: str, name: str, target: str) -> Logins:
+        """Who may enter a thing, to be changed."""
+        return self.doors.setdefault(environment, {}).setdefault(name, Logins(target))
+
+    # -- what is on its way
 
     def send(self, request: Request, after: float) -> None:
         """Have it take effect."""
@@ -114,175 +166,101 @@ class Worlds:
         request.done = True
         request.effect(request.caller.dead)
 
-    def put(self, environment: str, thing: Thing) -> None:
-        """Create or update; the password is set once and never again, as a server does that has it by its own."""
+    # -- what requests do
+
+    def put(self, environment: str, thing: Thing, passwords: Mapping[int, str]) -> None:
+        """Create or update it, with every password of it valid. What stands keeps its data; what is new opens the copy
+        that was made for it, if there is one."""
         here = self.standing.setdefault(environment, {})
-        there = here.get(thing.name)
-        if there is not None and there.password is not None:
-            known = there.password == thing.password
-            self._journal.must(known, "adoption meets an unknown password", thing.instance, environment)
+        copies = self.copies.get(environment, {})
+        if (there := here.get(thing.name)) is not None:
+            thing.data, thing.writes = there.data, there.writes
+        elif (copy := copies.pop(thing.name, None)) is not None:
+            whole = copy.finished and len(copy.parts) == 2 and len(set(copy.parts)) == 1
+            self._journal.must(whole, "somebody enters a copy that is not whole", f"{thing.name}: {copy}", environment)
+            thing.data = copy.parts[0]
         here[thing.name] = thing
+        for version, password in passwords.items():
+            self.admit(environment, thing.name, thing.target, version, password)
         if thing.stray:
-            self._stray(environment, f"apply of {thing.instance}")
+            self.stray(environment, f"apply of {thing.instance}")
+            back = [given for given, password in thing.logins() if password in self.who(environment, given).retired]
+            self._journal.must(not back, "a late effect needs what was retired", f"{thing.name}: {back}", environment)
+        else:
+            self.enter(environment, thing)
+
+    def admit(self, environment: str, name: str, target: str, version: int, password: str) -> None:
+        """Make a password valid. It is set once and never again, as a server does that has it by its own."""
+        must, logins = self._journal.must, self.logins(environment, name, target)
+        known = logins.roles.get(version, password) == password
+        must(known, "adoption meets an unknown password", f"{version} of {name}", environment)
+        must(password not in logins.retired, "a retired password lives again", f"{version} of {name}", environment)
+        logins.roles[version] = password
+        must(len(logins.roles) <= 2, "three credentials live", f"{name}: {sorted(logins.roles)}", environment)
+
+    def expel(self, environment: str, name: str, version: int) -> None:
+        """End a password. Whoever was given it and runs is refused from now on."""
+        logins = self.doors.get(environment, {}).get(name)
+        if logins is None or version not in logins.roles:
+            return
+        logins.ended[version] = logins.roles.pop(version)
+        self._journal.must(logins.roles, "no credential lives", f"{name} without {version}", environment)
+        for thing in self.of(environment).values():
+            if not thing.suspended:
+                self.enter(environment, thing)
+
+    def retire(self, environment: str, name: str, version: int) -> None:
+        """The twin has seen it end: it must not come back."""
+        logins = self.who(environment, name)
+        self._journal.must(version not in logins.roles, "a retired password lives", f"{version} of {name}", environment)
+        if version in logins.ended:
+            logins.retired.add(logins.ended[version])
+
+    def enter(self, environment: str, user: Thing) -> None:
+        """Have a thing log in where it was told to, with what it was given."""
+        if environment in self.strayed:
+            return  # what it was given was changed behind the twin's back
+        for name, password in user.logins():
+            logins = self.doors.get(environment, {}).get(name)
+            own = name in self.of(environment)
+            self._journal.must(own, "a login leads to nothing of its own", f"{user.instance}: {name}", environment)
+            valid = logins is None or password in logins.roles.values()
+            self._journal.must(valid, "an authentication fails", f"{user.instance} at {name}", environment)
+
+    def begin_copy(self, environment: str, name: str, copy: Copying) -> None:
+        """Begin a new copy, unless one is finished. What another left half-done goes."""
+        if self.copied(environment, name) is None:
+            self.copies.setdefault(environment, {})[name] = copy
+
+    def copied(self, environment: str, name: str) -> str | None:
+        """What a finished copy holds, in use or not yet; None while there is none."""
+        if (thing := self.of(environment).get(name)) is not None:
+            return thing.data
+        copy = self.copies.get(environment, {}).get(name)
+        return copy.parts[0] if copy is not None and copy.finished else None
+
+    def finish_copy(self, environment: str, name: str, attempt: str, *, readable: bool) -> None:
+        """Read the rest, of the same snapshot, and set the mark: on one's own copy only."""
+        copy = self.copies.get(environment, {}).get(name)
+        if readable and copy is not None and copy.attempt == attempt and not copy.finished:
+            copy.parts = (*copy.parts, copy.parts[0])
+            copy.finished = True
 
     def take(self, environment: str, name: str, *, stray: bool) -> None:
-        """Remove."""
-        self.standing.get(environment, {}).pop(name, None)
+        """Remove it wholly."""
+        for part in (self.standing, self.copies, self.doors):
+            part.get(environment, {}).pop(name, None)
         if stray:
-            self._stray(environment, f"remove of {name}")
+            self.stray(environment, f"remove of {name}")
 
     def clear_by_hand(self, environment: str, target: str) -> None:
         """A human removes what an inventory has found."""
-        here = self.standing.get(environment, {})
-        for name in [each.name for each in here.values() if each.target == target]:
-            del here[name]
+        for part in (self.standing, self.copies, self.doors):
+            here = part.get(environment, {})
+            for name in [name for name, each in here.items() if each.target == target]:
+                del here[name]
 
-    def _stray(self, environment: str, what: str) -> None:
+    def stray(self, environment: str, what: str) -> None:
+        """Something happened behind the twin's back."""
         self._journal.note("late effect", what, environment)
         self.strayed.add(environment)
-
-
-class Watch(Protocol):
-    """What the oracle knows of a call before it is made."""
-
-    def calls(self, environment: str, worker: str, ref: ComponentRef, verb: str, key: str) -> None: ...
-
-    def runs_now(self, environment: str, worker: str, key: str) -> bool: ...
-
-
-class SimulatedServer:
-    """A provider of one target as one process sees it. See `twin.ports.provider.Provider` and `Suspends`."""
-
-    def __init__(self, target: str, caller: Caller, worlds: Worlds, fate: Fate, journal: Journal, watch: Watch) -> None:
-        self._target = target
-        self._caller = caller
-        self._worlds = worlds
-        self._fate = fate
-        self._journal = journal
-        self._watch = watch
-
-    async def identify(self) -> Placement:
-        """The one server."""
-        await self._caller.passage("a read")
-        return Placement(self._target, f"{self._target}:1", f"server-of-{self._target}")
-
-    async def observe(self, ref: ComponentRef, inputs: Mapping[str, Any]) -> Observed | None:
-        """What stands, compared with the inputs."""
-        await self._pass(ref, "observe", str(ref.name))
-        found = self._worlds.of(ref.environment).get(ref.name)
-        if found is None:
-            return None
-        drift = {
-            name: f"{name} is {found.inputs.get(name)}, not {inputs.get(name)}"
-            for name in sorted(inputs.keys() | found.inputs.keys())
-            if found.inputs.get(name) != inputs.get(name)
-        }
-        if found.suspended:
-            drift["suspended"] = "it is stopped"
-        return Observed(external_id=ref.name, drift=drift)
-
-    async def apply(self, ref: ComponentRef, step: StepContext) -> Applied:
-        """Create or update."""
-        password = step.secrets.get("password")
-        inputs = dict(step.inputs)
-        refers = frozenset(_NAMES.findall(msgspec.json.encode(inputs).decode())) - {ref.name}
-
-        def effect(stray: bool) -> None:
-            thing = Thing(ref.name, _instance(ref), self._target, inputs, password, refers, stray=stray)
-            self._worlds.put(ref.environment, thing)
-
-        await self._change(ref, "apply", step, effect)
-        url = f"sim://{ref.name}:{password}@{self._target}"
-        outputs = {"host": f"{ref.name}.host", "url": f"http://{ref.name}"}
-        return Applied(external_id=ref.name, outputs=outputs, secrets={**step.secrets, "url": url})
-
-    async def remove(self, ref: ComponentRef, step: StepContext) -> None:
-        """Remove."""
-        users = [each.instance for each in self._worlds.of(ref.environment).values() if ref.name in each.refers]
-        strays = ref.environment in self._worlds.strayed
-        self._journal.must(
-            not users or strays, "removed before its users", f"{_instance(ref)}: {users}", ref.environment
-        )
-        await self._change(ref, "remove", step, lambda stray: self._worlds.take(ref.environment, ref.name, stray=stray))
-
-    async def suspend(self, ref: ComponentRef, step: StepContext) -> None:
-        """Stop."""
-
-        def effect(stray: bool) -> None:
-            if (found := self._worlds.of(ref.environment).get(ref.name)) is not None:
-                found.suspended = True
-                if stray:
-                    self._worlds.strayed.add(ref.environment)
-
-        await self._change(ref, "suspend", step, effect)
-
-    async def owned(self, environment: EnvironmentId) -> AsyncIterator[Resource]:
-        """By mark."""
-        await self._caller.passage("a read")
-        for thing in list(self._worlds.of(environment).values()):
-            if thing.target == self._target:
-                yield Resource(kind="thing", external_id=thing.name)
-
-    async def close(self) -> None:
-        """Nothing is open."""
-
-    async def _change(self, ref: ComponentRef, verb: str, step: StepContext, effect: Callable[[bool], None]) -> None:
-        self._watch.calls(ref.environment, self._caller.name, ref, verb, step.idempotency_key)
-        await self._pass(ref, verb, step.idempotency_key)
-        loop = asyncio.get_running_loop()
-        settle = TYPES[ref.type].settle
-        latest = (step.deadline - START).total_seconds() + settle * 0.9
-        request = Request(self._caller, effect, latest, settle)
-        work = self._fate.work()
-        if self._fate.strikes("slow", 0.03):
-            work = self._fate.random.choice((30.0, 90.0, 400.0))
-            self._journal.note("slow server", f"{_instance(ref)}:{verb}", ref.environment)
-        reply = loop.create_future()
-        whole = request.effect
-
-        def answered(bereft: bool) -> None:
-            # A frozen caller does not know that its attempt was given up.
-            whole(bereft or not self._watch.runs_now(ref.environment, self._caller.name, step.idempotency_key))
-            if not reply.done():
-                reply.set_result(None)
-
-        request.effect = answered
-        self._worlds.send(request, work)
-        try:
-            await self._caller.passage("before an effect")
-            await reply
-            await self._caller.passage("after an effect")
-        except BaseException:
-            self._worlds.withdraw(request)
-            raise
-        if self._fate.strikes("lost_reply", 0.06):
-            self._journal.note("reply lost", f"{_instance(ref)}:{verb}", ref.environment)
-            raise Transient("the connection broke before the reply")
-
-    async def _pass(self, ref: ComponentRef, verb: str, key: str) -> None:
-        """What may go wrong before a server takes a request."""
-        self._worlds.calls += 1
-        await self._caller.passage("a call")
-        what, entity = f"{_instance(ref)}:{verb}", ref.environment
-        if self._fate.strikes("transient", 0.1):
-            self._journal.note("server refuses", what, entity)
-            raise Transient("connection refused")
-        if self._fate.strikes("rate_limit", 0.06):
-            seconds = self._fate.random.choice((30.0, 240.0, 1800.0))
-            self._journal.note("rate limit", f"{what}, {seconds:.0f} s", entity)
-            if verb != "observe":
-                self._worlds.told[key] = (self._caller.name, asyncio.get_running_loop().time() + seconds)
-            raise Transient(TOO_MANY, retry_after=timedelta(seconds=seconds))
-        if self._fate.strikes("quota", 0.015):
-            self._worlds.quotas.add(f"{self._target}/{self._fate.random.choice(('quota', 'grant'))}")
-        full = sorted(each for each in self._worlds.quotas if each.startswith(self._target))
-        if full and self._fate.random.random() < 0.7:
-            self._journal.note("blocked", f"{what} by {full[0]}", entity)
-            raise Blocked(f"{full[0]} is used up", key=full[0], mend="raise it")
-        if verb in ("apply", "observe") and self._fate.strikes("terminal", 0.015):
-            self._journal.note("terminal", what, entity)
-            raise Terminal("cannot be made so", mend="ask for something else")
-
-
-def _instance(ref: ComponentRef) -> str:
-    return f"{ref.component}@{ref.incarnation}"
