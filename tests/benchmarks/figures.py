@@ -62,6 +62,7 @@ def ratios(result: Json) -> list[Ratio]:
         *_overhead(result),
         *_commits(result),
         *_workers(result),
+        *_copies(result),
     ]
     return [each for each in made if each is not None]
 
@@ -161,6 +162,24 @@ def _kills(result: Json) -> list[Ratio]:
         what = {"sqlite": "`kill -9` to new progress, SQLite, restarted at once", "postgres": "the same, two workers"}
         told = f"{each['p50_s']:.2f} s, worst of {each['kills']:.0f}: {each['worst_s']:.2f} s"
         made.append(Ratio("g", what[where], target, told, each["worst_s"] < limit))
+    return made
+
+
+def _copies(result: Json) -> list[Ratio]:
+    what = "p99 of a source's transfers while {} is copied"
+    alone, by_hand = (at(result, "copies", which) for which in ("alone", "by_hand"))
+    if not alone or not by_hand:
+        return [_missing("l", what.format("it"), "ratio")]
+    made = []
+    for mode in ("full", "masked"):
+        each = result["copies"][mode]
+        told = (
+            f"{each['p99_ms'] / alone['p99_ms']:.1f} x alone, {each['p99_ms'] / by_hand['p99_ms']:.2f} x dump and "
+            f"restore by hand ({each['p99_ms']:.1f}, {alone['p99_ms']:.1f}, {by_hand['p99_ms']:.1f} ms)"
+        )
+        made.append(Ratio("l", what.format(f"{result['copies']['megabytes']:.0f} MB, {mode},"), "ratio", told, None))
+        took = f"{each['seconds'] / by_hand['seconds']:.2f} x ({each['seconds']:.1f} s to {by_hand['seconds']:.1f} s)"
+        made.append(Ratio("l", f"until that clone is ready, to dump and restore by hand, {mode}", "ratio", took, None))
     return made
 
 

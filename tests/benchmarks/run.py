@@ -35,7 +35,7 @@ LONGEST = 2400.0
 
 Json = dict[str, Any]
 PEERS = ("Restate", "DBOS, SQLite", "DBOS, PostgreSQL", "Temporal dev server", "Temporal, local activity")
-OURS = ("floors", "signals", "overhead", "rest", "wakes", "kills", "workers", "sleepers", "audit")
+OURS = ("floors", "signals", "overhead", "rest", "wakes", "kills", "workers", "sleepers", "audit", "copies")
 
 
 def _program(command: list[str], cwd: Path) -> Json:
@@ -89,6 +89,7 @@ def _ours(name: str, scratch: Path, url: Callable[[], str], quick: bool, told: a
         "workers": [],
         "sleepers": ["--counts", told.sleepers],
         "audit": ["--events", str(told.events)],
+        "copies": [],
     }
     tiny = {
         "signals": ["--signals", "20", "--seconds", "3", "--warm", "1", "--entities", "64"],
@@ -99,6 +100,7 @@ def _ours(name: str, scratch: Path, url: Callable[[], str], quick: bool, told: a
         "workers": ["--workers", "1,2", "--signals", "60"],
         "sleepers": ["--counts", "2000", "--starts", "2", "--idle", "1"],
         "audit": ["--events", "20000", "--queries", "10", "--export", "5000"],
+        "copies": ["--scale", "1", "--seconds", "3"],
     }
     scratch.mkdir()
     command = [sys.executable, "-m", f"tests.benchmarks.{name}", str(scratch)]
