@@ -12,6 +12,12 @@ from twin.children.hiding import hide
 from twin.domain.errors import Blocked, StepFailure, Terminal, Transient
 
 _LONGEST = 2000
+_KILLED = re.compile(r"\s*code: -\d+\b")  # how the Automation API begins to tell of a CLI that a signal ended
+_RAISED = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception)(?=:|$)", re.MULTILINE)
+_PROGRAMMERS = re.compile(  # a traceback that ends so is the program's own fault, whatever words follow
+    r"(Assertion|Attribute|Import|Indentation|Index|Key|ModuleNotFound|Name|NotImplemented|Recursion|Syntax|Type"
+    r"|UnboundLocal|Value|ZeroDivision|ConfigMissing|ConfigType)Error"
+)
 _NOISE = re.compile(r"^(update|preview|destroy|refresh) failed$|^resource .* failed$")
 _APPLICATION = "Exception calling application: "
 
@@ -25,8 +31,9 @@ class Rule(NamedTuple):
     mend: str = ""
 
 
+_QUOTA_MEND = "Raise the quota, or remove what is not needed"
 RULES = (
-    Rule(r"\b(exit )?code:? -\d+\b|signal: killed", "has lost its CLI, which was killed"),
+    Rule(r"signal: killed", "has lost a plugin, which was killed"),
     Rule(r"currently locked by|another update is currently in progress", "is locked by another attempt"),
     Rule(
         r"incorrect passphrase|passphrase must be set|cipher: message authentication failed|unable to decrypt",
@@ -38,10 +45,10 @@ RULES = (
         r"pulumi-language-(?P<name>[a-z]+)|language plugin (?P<other>[a-z]+)",
         "lacks the host of the program's language",
         "language",
-        "Install it beside the CLI on the worker (pulumi-language-…; `make tools` for Python)",
+        "Install it beside the CLI on the worker (pulumi-language-…; `make tools` builds that of YAML)",
     ),
     Rule(
-        r"no resource plugin|could not (automatically )?(load|find|download) plugin"
+        r"no resource plugin|could not (automatically )?(load|find|download)[^.\n]* plugin"
         r"|failed to (load|download|install) plugin|error downloading plugin|plugin \[.*\] (not found|is missing)"
         r"|could not find latest version for provider",
         "lacks a plugin",
@@ -51,6 +58,12 @@ RULES = (
     Rule(
         r"throttl|rate (limit )?exceeded|ratelimit|too ?many ?requests|\b429\b|slow ?down|requestlimitexceeded",
         "is asked too often",
+    ),
+    Rule(
+        r"quota( '[^']*'| for [^.\n]*)? (is |was |has been )?exceeded|quotaexceeded|exceed(s|ed)? (the |your )?quota",
+        "has reached a quota",
+        "quota",
+        _QUOTA_MEND,
     ),
     Rule(
         r"password authentication failed|no pg_hba\.conf entry|role \"[^\"]*\" does not exist|invalidaccesskeyid"
@@ -72,11 +85,13 @@ RULES = (
         r"quota|limitexceeded|limit exceeded|toomany(buckets|queues)|insufficient\w*capacity|exceeds? the limit",
         "has reached a quota",
         "quota",
-        "Raise the quota, or remove what is not needed",
+        _QUOTA_MEND,
     ),
     Rule(r"no space left|disk quota", "has a full disk", "disk", "Free space on the worker or in the backend"),
     Rule(
-        r"connection (refused|reset|aborted|closed)|timed? ?out|timeout|deadline exceeded|no such host|name resolution"
+        r"connection (refused|reset|aborted|closed)|timed ?out|deadline exceeded|no such host|name resolution"
+        r"|(connect|connection|read|write|request|response|gateway|handshake|operation|i/o)[ -]?timeout"
+        r"|timeout(error|exception|expired| exceeded| expired| while| waiting| reached)"
         r"|name or service not known|could not connect|endpointconnectionerror|network is unreachable|\bdial tcp\b"
         r"|failed to connect|unexpected eof|broken pipe|\b50[234]\b|service ?unavailable|internalerror"
         r"|server closed the connection|the database system is (starting up|shutting down)|try again later"
@@ -112,6 +127,10 @@ def failure(target: str, stack: str, report: Mapping[str, Any], words: Sequence[
             return Transient(f"Stack {stack}: the retired credential still opens.")
         case "source":
             return Terminal(f"The source is no Pulumi project: {said}.", field="source")
+        case "raised":  # by a function of the bundle or by ourselves, outside of the engine
+            told = said.strip()[-_LONGEST:]
+            known = _ruled(target, stack, "", (told.splitlines() or [""])[-1], told)
+            return known or Terminal(f"The program cannot be run: {told}", field="program")
         case _:
             return Terminal(f"The program cannot be run: {said.strip()[-_LONGEST:]}", field="program")
 
@@ -147,12 +166,14 @@ def translated(target: str) -> Iterator[None]:
 
 
 def _engine(target: str, stack: str, said: str, errors: Sequence[tuple[str, str]]) -> StepFailure:
+    if _KILLED.match(said):
+        return Transient(f"The run of stack {stack} has lost its CLI, which was killed.")
     told = [(urn, text.removeprefix(_APPLICATION)) for urn, text in errors if not _NOISE.match(text)]
     urn, text = told[0] if told else ("", _last(said))
     name = urn.rpartition("::")[2]
     where = f" at {name} ({urn.split('::')[2]})" if urn.count("::") >= 3 else ""
-    text = text[:_LONGEST]
-    whole = " ".join(each for _, each in told) if told else said
+    text = _shortened(text)
+    whole = "\n".join(each for _, each in told) if told else said
     if re.search(r"is protected|unprotect", whole, re.IGNORECASE):
         return blocked(
             target,
@@ -160,6 +181,15 @@ def _engine(target: str, stack: str, said: str, errors: Sequence[tuple[str, str]
             f"may not delete what the program of stack {stack} protects{where}: {text}",
             f"Take `protect` out of the program, or: pulumi state unprotect --all --stack {stack}",
         )
+    known = _ruled(target, stack, where, text, whole)
+    return known or Terminal(f"Stack {stack} failed{where}: {text}", field="program")
+
+
+def _ruled(target: str, stack: str, where: str, text: str, whole: str) -> StepFailure | None:
+    """What the table says of `whole`, told with `text`; None if no rule knows it, or a program tripped over itself."""
+    raised = [match[0].rpartition(".")[2] for match in _RAISED.finditer(whole)]
+    if raised and _PROGRAMMERS.fullmatch(raised[-1]):
+        return None
     for rule in RULES:
         if match := re.search(rule.text, whole, re.IGNORECASE):
             if rule.reason is None:
@@ -167,7 +197,12 @@ def _engine(target: str, stack: str, said: str, errors: Sequence[tuple[str, str]
             named = next((each for each in match.groupdict().values() if each), "")
             reason = f"{rule.reason}-{named}" if named else rule.reason
             return blocked(target, reason, f"{rule.what}{where}: {text}", rule.mend)
-    return Terminal(f"Stack {stack} failed{where}: {text}", field="program")
+    return None
+
+
+def _shortened(text: str) -> str:
+    """Its beginning, and its end: there a traceback tells what went wrong."""
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 5]} … {text[-_LONGEST * 4 // 5 :]}"
 
 
 def _last(said: str) -> str:
@@ -178,7 +213,13 @@ def _last(said: str) -> str:
     return "; ".join(errors) or "; ".join(lines[-5:]) or "no reason was given"
 
 
-def _asked(target: str, stack: str, questions: Sequence[Mapping[str, Any]], words: Sequence[str]) -> Blocked:
+def _asked(target: str, stack: str, questions: Sequence[Mapping[str, Any]], words: Sequence[str]) -> StepFailure:
+    """Only what stays a question is a human's: a lookup that the network or the target's credentials failed is made
+    again when they are back."""
+    for each in questions:
+        why = hide(str(each["why"]), words)
+        if "lookup failed" in why and (known := _ruled(target, stack, "", _shortened(why), why)):
+            return known
     lines = []
     for each in questions:
         kind, name = each["type"], str(each["urn"]).rpartition("::")[2]

@@ -42,7 +42,7 @@ def main() -> None:
     except HookMissing as missing:
         pipe.say("failure", reason="program", said=str(missing))
     except Exception:
-        pipe.say("failure", reason="program", said=traceback.format_exc())
+        pipe.say("failure", reason="raised", said=traceback.format_exc())
     # threads of the engine's servers and of programs may still run; nothing of them is wanted any more
     sys.stderr.flush()
     os._exit(0)
