@@ -179,7 +179,8 @@ def _engine(target: str, stack: str, said: str, errors: Sequence[tuple[str, str]
             target,
             f"protected-{stack}",
             f"may not delete what the program of stack {stack} protects{where}: {text}",
-            f"Take `protect` out of the program, or: pulumi state unprotect --all --stack {stack}",
+            "Take `protect` out of the program, or: "
+            f"pulumi state unprotect --all --yes --stack organization/twin/{stack}",
         )
     known = _ruled(target, stack, where, text, whole)
     return known or Terminal(f"Stack {stack} failed{where}: {text}", field="program")

@@ -21,8 +21,8 @@ exec "{python}" -u -m pulumi.dynamic "$@"
 
 class Layout:
     """One directory: `programs/` unpacked bundles by digest, `plugins/` Pulumi's home, `state/` the backend of files,
-    `locks/`, `answers/` of humans about cut creates, `work/` of running attempts, `bin/` the plugin for dynamic
-    providers."""
+    `locks/`, `answers/` of humans about cut creates, `removals/` what the removals under way have found, `work/` of
+    running attempts, `bin/` the plugin for dynamic providers."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -32,13 +32,14 @@ class Layout:
         self._programs = directory / "programs"
         self._locks = directory / "locks"
         self._answers = directory / "answers"
+        self._removals = directory / "removals"
         self._work = directory / "work"
 
     def prepare(self) -> None:
         """Make the directories, private: states and programs are nobody else's."""
-        for path in (self.directory, self.plugins, self.state, self.bin, self._programs, self._locks, self._answers):
+        kept = (self._programs, self._locks, self._answers, self._removals, self._work)
+        for path in (self.directory, self.plugins, self.state, self.bin, *kept):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._work.mkdir(mode=0o700, exist_ok=True)
         shim, wanted = self.bin / "pulumi-resource-pulumi-python", _SHIM.format(python=sys.executable)
         if not shim.exists() or shim.read_text() != wanted:
             write_private(shim, wanted, 0o700)
@@ -77,11 +78,16 @@ class Layout:
         """Nothing more is known of a stack; bundles that nobody needs go too."""
         (self._programs / f"{stack}.last").unlink(missing_ok=True)
         (self._answers / f"{stack}.json").unlink(missing_ok=True)
+        self.removal(stack).unlink(missing_ok=True)
         used = {self.program(path.read_text()).name for path in self._programs.glob("*.last")}
         for root in self._programs.iterdir():
             old = root.is_dir() and time.time() - root.stat().st_mtime > _KEPT_SECONDS
             if old and root.name not in used:
                 shutil.rmtree(root, ignore_errors=True)
+
+    def removal(self, stack: str) -> Path:
+        """Where a removal keeps what it has found; the file is there while it goes on."""
+        return self._removals / f"{stack}.json"
 
     def answers(self, stack: str) -> dict[str, str | None]:
         """What a human has found out about cut creates, by the resource's name."""

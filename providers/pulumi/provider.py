@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from providers.pulumi.client import Client, this_host
 from providers.pulumi.errors import translated
@@ -119,6 +120,7 @@ class PulumiProvider:
                     lookup=step.inputs.get("lookup"),
                     ids=step.inputs.get("ids"),
                     timeout=step.inputs.get("timeout", STACK.deadline),
+                    kept=str(self.layout.removal(ref.name)),
                     answers=self.layout.answers(ref.name),
                     host=this_host(),
                     record=self._record(step, {}),
@@ -146,6 +148,7 @@ class PulumiProvider:
             stack = parse(step.inputs)
             async with self._locked(ref, step):
                 tree = await self._tree(ref, step)
+                await asyncio.to_thread(self.layout.removal(ref.name).unlink, missing_ok=True)
                 if step.bundle is not None:
                     await asyncio.to_thread(self.layout.remember, ref.name, step.bundle)
                 found = await self._client.ask(
@@ -323,9 +326,9 @@ def _unpack(bundle: bytes, root: Path) -> None:
 
 
 def _without_user(backend: str) -> str:
-    scheme, mark, rest = backend.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
+    """The place alone: neither who asks nor how (`?endpoint=…`, `?sslmode=…`) makes another of it."""
+    parts = urlsplit(backend)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 class PulumiKind:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import io
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
+import pytest
+
 from providers.pulumi import KIND
-from providers.pulumi.client import find_cli
+from providers.pulumi.client import CHILD, find_cli
 from providers.pulumi.provider import PulumiProvider
+from tests.waiting import soon
+from twin.domain.errors import Transient
+from twin.domain.identity import ComponentRef
 from twin.domain.targets import Target
 from twin.ports.provider import StepContext
 from twin.testing.steps import make_step
@@ -76,3 +84,30 @@ class Shelf:
             "outputs": ["text"],
             "secrets": ["url"],
         }
+
+
+def child(kind: str) -> psutil.Process | None:
+    """The runner, or Pulumi's CLI, of an attempt of this process."""
+    for each in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if (each.name() == "pulumi") if kind == "CLI" else (str(CHILD) in each.cmdline()):
+                return each
+    return None
+
+
+async def cut_off(
+    provider: PulumiProvider, ref: ComponentRef, shelf: Shelf, inputs: dict[str, object], kind: str
+) -> None:
+    """An apply whose runner or CLI is killed between the effect and the answer of its first create."""
+    attempt = asyncio.create_task(provider.apply(ref, step(inputs)))
+
+    async def created() -> bool:
+        assert not attempt.done(), attempt
+        return any(line.startswith("created") for line in shelf.log())
+
+    await soon(created, within=60)
+    found = child(kind)
+    assert found is not None
+    found.kill()
+    with pytest.raises(Transient):
+        await attempt

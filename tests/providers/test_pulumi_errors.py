@@ -113,7 +113,7 @@ def test_what_is_protected_waits_for_whoever_may_unprotect_it() -> None:
     told = judged('resource "uploads" cannot be deleted\nbecause it is protected. To unprotect the resource, run …')
     assert isinstance(told, Blocked)
     assert told.key == "pulumi/eu/protected-twin_e1_cloud_1", "its own: another stack's answer is none for this one"
-    assert "pulumi state unprotect" in told.mend
+    assert "pulumi state unprotect --all --yes --stack organization/twin/twin_e1_cloud_1" in told.mend
 
 
 @pytest.mark.parametrize(

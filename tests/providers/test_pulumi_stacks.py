@@ -16,11 +16,10 @@ import psycopg
 import pytest
 
 from providers.local import LocalServers
-from providers.pulumi.client import CHILD
 from providers.pulumi.provider import PulumiProvider
-from tests.providers.pulumi_world import PASSPHRASE, Shelf, open_provider, packed, step
+from tests.providers.pulumi_world import PASSPHRASE, Shelf, cut_off, open_provider, packed, step
 from tests.waiting import soon
-from twin.domain.errors import Blocked, Terminal, Transient
+from twin.domain.errors import Blocked, Terminal
 from twin.domain.identity import ComponentRef
 from twin.testing.steps import make_ref
 
@@ -42,33 +41,6 @@ def ref() -> ComponentRef:
     return make_ref("books", type="pulumi.stack")
 
 
-def child(kind: str) -> psutil.Process | None:
-    """The runner, or Pulumi's CLI, of an attempt of this process."""
-    for each in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            if (each.name() == "pulumi") if kind == "CLI" else (str(CHILD) in each.cmdline()):
-                return each
-    return None
-
-
-async def killed(
-    provider: PulumiProvider, ref: ComponentRef, shelf: Shelf, inputs: dict[str, object], kind: str
-) -> None:
-    """An apply whose runner or CLI is killed between the effect and the answer of its first create."""
-    attempt = asyncio.create_task(provider.apply(ref, step(inputs)))
-
-    async def created() -> bool:
-        assert not attempt.done(), attempt
-        return any(line.startswith("created") for line in shelf.log())
-
-    await soon(created, within=60)
-    found = child(kind)
-    assert found is not None
-    found.kill()
-    with pytest.raises(Transient):
-        await attempt
-
-
 def standing(path: str) -> bool:
     """Whether a book is on the shelf."""
     return os.path.exists(path)
@@ -83,7 +55,7 @@ def environ(process: psutil.Process) -> bytes:
 async def test_a_killed_attempt_makes_nothing_twice(
     provider: PulumiProvider, ref: ComponentRef, shelf: Shelf, kind: str
 ) -> None:
-    await killed(provider, ref, shelf, shelf.inputs(delay=4, count=3), kind)
+    await cut_off(provider, ref, shelf, shelf.inputs(delay=4, count=3), kind)
     applied = await provider.apply(ref, step(shelf.inputs(delay=0, count=3)))
     done = Counter(line for line in shelf.log() if line.startswith("created"))
     assert done == {f"created {ref.name}-book-{n}": 1 for n in range(3)}, "what was there was found, and not made again"
@@ -100,7 +72,7 @@ async def test_what_nobody_can_tell_is_asked_of_a_human_and_not_guessed(
     provider: PulumiProvider, ref: ComponentRef, shelf: Shelf, tmp_path: Path
 ) -> None:
     inputs = shelf.inputs("silent", delay=4, count=1)
-    await killed(provider, ref, shelf, inputs, "CLI")
+    await cut_off(provider, ref, shelf, inputs, "CLI")
     for _ in range(2):
         with pytest.raises(Blocked) as asked:
             await provider.apply(ref, step(shelf.inputs("silent", delay=0, count=1)))
@@ -117,7 +89,7 @@ async def test_what_nobody_can_tell_is_asked_of_a_human_and_not_guessed(
 
 
 async def test_a_hook_of_the_bundle_answers_instead(provider: PulumiProvider, ref: ComponentRef, shelf: Shelf) -> None:
-    await killed(provider, ref, shelf, shelf.inputs("silent", delay=4, count=1), "CLI")
+    await cut_off(provider, ref, shelf, shelf.inputs("silent", delay=4, count=1), "CLI")
     hooked = {**shelf.inputs("silent", delay=0, count=1), "lookup": "shelf.program:looked_up"}
     await provider.apply(ref, step(hooked))
     assert Counter(line.split()[0] for line in shelf.log())["created"] == 1
@@ -127,7 +99,7 @@ async def test_a_hook_of_the_bundle_answers_instead(provider: PulumiProvider, re
 async def test_a_removal_after_a_killed_apply_leaves_nothing(
     provider: PulumiProvider, ref: ComponentRef, shelf: Shelf
 ) -> None:
-    await killed(provider, ref, shelf, shelf.inputs(delay=4, count=2), "runner")
+    await cut_off(provider, ref, shelf, shelf.inputs(delay=4, count=2), "runner")
     await provider.remove(ref, step(shelf.inputs()))
     assert shelf.books(ref.name) == {}
     assert [each async for each in provider.owned(ref.environment)] == []

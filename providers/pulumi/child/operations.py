@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pulumi.automation.errors import CommandError, ConcurrentUpdateError
 
@@ -41,6 +42,13 @@ class Leftovers(Exception):
 
 class StillOpen(Exception):
     """A retired credential still opened when the time was over."""
+
+
+class Before(NamedTuple):
+    """What a removal found: the URNs whose APIs can be asked whether they are gone, and the deployment, encrypted."""
+
+    asked: list[str]
+    deployment: Deployment
 
 
 class Operations:
@@ -137,22 +145,26 @@ class Operations:
         return {"found": True, "outputs": public, "drift": listener.drift, "inputs": inputs}
 
     def remove(self) -> dict[str, Any]:
-        """Destroy all, have the resources' own APIs say that they are gone, then remove the stack. Raises Leftovers."""
+        """Destroy all, have the resources' own APIs say that they are gone, then remove the stack. Raises Leftovers.
+
+        What stood before the first attempt is kept until the proof: a destroy forgets also what it was told to retain.
+        """
         self._workspace.configure(self._config, self._sealed)
         found = self._workspace.export()
         if found is None:
             return {}
         self._recovery.remember()
-        before = self._recovery.ensure(found)
+        deployment = self._recovery.ensure(found)
+        before = self._kept() or self._keep(deployment)
         self._workspace.set_tag(ATTEMPT, self._order["record"])
-        self._destroy(before)
-        for _ in range(2):
-            left = self._survivors(before)
-            if not left:
-                self._workspace.remove()
-                return {}
-            self._destroy(before)
-        raise Leftovers(left)
+        if resources(deployment):
+            self._destroy(deployment)
+        if self._survivors(before):
+            self._destroy(before.deployment)
+            if left := self._survivors(before):
+                raise Leftovers(left)
+        self._workspace.remove()
+        return {}
 
     def owned(self) -> dict[str, Any]:
         """Every stack whose name begins as the order says, with its resources."""
@@ -214,19 +226,39 @@ class Operations:
         listener = Listener(self._pipe.progress, len(resources(before)))
         self._engine(listener, lambda stack: stack.destroy(on_event=listener, refresh=True))
 
-    def _survivors(self, before: Deployment) -> list[dict[str, str]]:
-        """What of `before` still exists, by the resources' own word: a refresh forgets all that is absent."""
-        asked = {each["urn"] for each in resources(before) if readable(each)}
-        if not asked:
+    def _kept(self) -> Before | None:
+        """What an earlier attempt at the removal found; None if this is the first."""
+        try:
+            return Before(**json.loads(Path(self._order["kept"]).read_text()))
+        except FileNotFoundError:
+            return None
+
+    def _keep(self, deployment: Deployment) -> Before:
+        """Keep what is to be removed for the attempts to come, with its secrets encrypted."""
+        asked = sorted({each["urn"] for each in resources(deployment) if readable(each)})
+        before = Before(asked, (self._workspace.export(secrets=False) or {}) if asked else {})
+        path = Path(self._order["kept"])
+        draft = path.with_name(f".{path.name}-{os.getpid()}")
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump(before._asdict(), file)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+        return before
+
+    def _survivors(self, before: Before) -> list[dict[str, str]]:
+        """What of `before` still exists, by the resources' own word: a refresh forgets all that is absent. The stack
+        then holds what is left."""
+        if not before.asked:
             return []
-        self._workspace.load(before)
+        self._workspace.load(before.deployment)
         listener = Listener(self._pipe.progress)
         self._engine(listener, lambda stack: stack.refresh(on_event=listener))
         after = resources(self._workspace.export(secrets=False) or {})
         return [
             {"type": each["type"], "id": str(each.get("id", "")), "name": name_of(each["urn"])}
             for each in after
-            if each["urn"] in asked
+            if each["urn"] in before.asked
         ]
 
     def _engine(

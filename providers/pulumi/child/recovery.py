@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Any
 
 import dill
+import psutil
 from pulumi.dynamic import Config, ConfigureRequest, ResourceProvider
 from pulumi.runtime._serialization import _deserialize
 
@@ -24,6 +25,7 @@ from .state import PROVIDER, Deployment, State, creates, name_of, pending, plain
 
 _LOCK = re.compile(r"created by \S*?@(?P<host>\S+) \(pid (?P<pid>\d+)\) at (?P<at>\S+)")
 _STILL_ENDING = 5.0  # seconds
+_CLOCK_SLACK = 2.0  # seconds: a lock's time has whole ones, a process's start comes from the kernel's ticks
 
 ATTEMPT = "twin:attempt"
 """The stack's tag that says who works on it: host, deadline, and digests of the inputs."""
@@ -103,12 +105,12 @@ class Recovery:
         if elsewhere and time.time() < until:
             raise Elsewhere(str(record.get("host")), until)
         for lock in _LOCK.finditer(said):
+            made = datetime.fromisoformat(lock["at"].replace("Z", "+00:00")).timestamp()
             if lock["host"] != socket.gethostname():
-                made = datetime.fromisoformat(lock["at"].replace("Z", "+00:00")).timestamp()
                 until = max(until if elsewhere else 0.0, made + self._longest)
                 if time.time() < until:
                     raise Elsewhere(lock["host"], until)
-            elif _is_pulumi(int(lock["pid"])):
+            elif _is_that_pulumi(int(lock["pid"]), made):
                 raise Elsewhere(f"{lock['host']} (process {lock['pid']})", time.time() + _STILL_ENDING)
         self._workspace.cancel()
 
@@ -141,11 +143,15 @@ class Recovery:
         raise LookupError(why)
 
 
-def _is_pulumi(pid: int) -> bool:
+def _is_that_pulumi(pid: int, locked: float) -> bool:
+    """Whether the process of this number is the one that locked: a Pulumi, and begun before. A number may be another's
+    by now, also another Pulumi's."""
     try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return b"pulumi" in file.read()
-    except OSError:
+        process = psutil.Process(pid)
+        return process.create_time() <= locked + _CLOCK_SLACK and any("pulumi" in each for each in process.cmdline())
+    except psutil.AccessDenied:
+        return True  # nothing is proven
+    except psutil.Error:
         return False
 
 

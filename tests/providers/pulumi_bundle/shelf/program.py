@@ -19,7 +19,8 @@ def books(provider=None):
             "delay": config.get_float("delay") or 0.0,
             "refuse": config.get("refuse") or "",
         }
-        before = [Book(f"book-{number}", props, pulumi.ResourceOptions(depends_on=before), provider)]
+        kept = {"protect": config.get_bool("protect"), "retain_on_delete": config.get_bool("retain")}
+        before = [Book(f"book-{number}", props, pulumi.ResourceOptions(depends_on=before, **kept), provider)]
     pulumi.export("text", config.require("text"))
     pulumi.export("url", pulumi.Output.secret(f"shelf://:{config.get('password') or 'password'}@{os.getpid()}"))
 
