@@ -109,7 +109,8 @@ class Client:
             case "result":
                 return report
             case "failure":
-                raise failure(self._target, stack, report, words)
+                known = {*words, *words_to_hide(report["secrets"])}
+                raise failure(self._target, stack, report, sorted(known, key=len, reverse=True))
             case _:
                 raise no_result(stack, output.code, output.text)
 

@@ -16,6 +16,7 @@ import pytest
 
 from providers.local import LocalServers
 from tests.acceptance import catalogues
+from tests.acceptance.asking import ask_everything, plan, run_everything
 from tests.acceptance.blueprints import APP, folder
 from tests.acceptance.catalogues import Opened
 from tests.acceptance.conftest import Start
@@ -67,7 +68,10 @@ def test_no_secret_is_anywhere_in_clear(service: Service, tmp_path: Path) -> Non
         local = service.directory / "local"
         needles.add({f"{path}": path.read_text().strip() for path in local.rglob("*password") if path.is_file()})
         environment = live(service, tmp_path, needles)
-        answers = [*ask_everything(service, environment), *run_everything(service)]
+        components = ("db", "cache", "jobs", "app")
+        answers = [*ask_everything(service, environment, components, logs="app")]
+        answers += run_everything(service, "dev", "app")
+        answers.append(plan(service, environment, {"signal": "scale", "component": "app", "replicas": 2}))
         shown = service.api.post(f"/v1/environments/{environment}/credentials/reveal", json={"reason": "a test"})
         service.stop(first)
 
@@ -138,67 +142,6 @@ def states(service: Service, environment: str, component: str) -> set[str]:
     """The states of a component's credentials."""
     listed = service.get(f"/v1/environments/{environment}/credentials")["items"]
     return {each["state"] for each in listed if each["component"] == component}
-
-
-def ask_everything(service: Service, environment: str) -> Iterator[tuple[str, bytes]]:
-    """Every answer about the environment and the platform that the API gives."""
-    one = f"/v1/environments/{environment}"
-    operations = [event["operation_id"] for event in service.events(environment, "operation_accepted")]
-    for path in (
-        one,
-        f"{one}?as_of=2100-01-01T00:00:00Z",
-        f"{one}/events?limit=500",
-        f"{one}/operations",
-        f"{one}/credentials",
-        *(f"{one}/why?component={name}" for name in ("db", "cache", "jobs", "app")),
-        *(f"{one}/logs?component=app&lines=1000" for _ in range(1)),
-        *(f"/v1/operations/{operation}" for operation in operations),
-        "/v1/environments",
-        "/v1/projects/shop/environments/dev",
-        "/v1/audit?limit=500",
-        "/v1/blocks",
-        "/v1/blueprints",
-        "/v1/blueprints/keeper",
-        "/v1/targets",
-        "/v1/types",
-        "/v1/me",
-        "/readyz",
-        "/schema/openapi.json",
-    ):
-        answer = service.api.get(path)
-        assert answer.is_success, (path, answer.status_code, answer.text)
-        yield path, answer.content + repr(answer.headers).encode()
-    for accept in ("application/x-ndjson", "text/csv"):
-        answer = service.api.get("/v1/audit?limit=500", headers={"Accept": accept})
-        assert answer.is_success
-        yield accept, answer.content
-    dry = service.api.post(f"{one}/signals?dry_run=true", json={"signal": "scale", "component": "app", "replicas": 2})
-    assert dry.is_success
-    assert dry.json()["steps"]
-    yield "plan", dry.content
-    refused = service.api.post(f"{one}/signals", json={"signal": "scale", "component": "app", "replicas": -1})
-    assert refused.status_code == 422
-    yield "refusal", refused.content
-    yield "verification", service.api.post("/v1/audit/verifications", json={}).content
-
-
-def run_everything(service: Service) -> Iterator[tuple[str, bytes]]:
-    """What the command line shows."""
-    for command in (
-        "ls",
-        "show shop/dev",
-        "credentials shop/dev",
-        "plan shop/dev scale app replicas=2",
-        "events shop/dev",
-        "why shop/dev db",
-        "audit",
-        "logs shop/dev",
-        "blueprints",
-        "targets",
-        "blocks",
-    ):
-        for output in ("table", "json"):
-            yield command, service.twin("--output", output, *command.split()).encode()
 
 
 def is_holder(path: Path) -> bool:

@@ -146,7 +146,7 @@ async def test_a_program_that_fails_says_so_in_its_own_words_without_its_secrets
 
 
 async def test_a_preview_tells_each_resource_and_no_secret(
-    provider: PulumiProvider, ref: ComponentRef, shelf: Shelf
+    provider: PulumiProvider, ref: ComponentRef, shelf: Shelf, tmp_path: Path
 ) -> None:
     password = "a-password-that-nobody-may-see"
     made = await provider.preview(ref, step(shelf.inputs(password=password), granted=[password]))
@@ -161,6 +161,10 @@ async def test_a_preview_tells_each_resource_and_no_secret(
     fewer = await provider.preview(ref, step(shelf.inputs(count=1, password=password), granted=[password]))
     assert [each.kind for each in fewer] == ["delete"]
     assert password not in repr((made, changed, fewer))
+    kept = [path for path in (tmp_path / "target").rglob("*") if path.is_file()]
+    assert any(".pulumi/stacks" in str(path) for path in kept)
+    found = [path for path in kept if password.encode() in path.read_bytes()]
+    assert not found, "what it was given is sealed in the state, its history and its backups"
     await provider.remove(ref, step(shelf.inputs()))
 
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from urllib.parse import unquote, urlsplit
 
+from twin.domain.disguises import disguises
+
 HIDDEN = "•••"
 SHORTEST_SECRET = 6  # shorter ones would hide ordinary words
 
 
 def words_to_hide(values: Iterable[str], shortest: int = SHORTEST_SECRET) -> list[str]:
-    """The texts that must not be shown: each value, its lines, and the password within a URL; longest first."""
+    """The texts that must not be shown: each value, its lines, and the password within a URL, in each form in which
+    they may be quoted; longest first."""
     words: set[str] = set()
     for value in values:
         words.add(value)
         words.update(value.splitlines())
         password = password_of(value)
         words.update((password, unquote(password)))
-    return sorted((word for word in words if len(word) >= shortest), key=len, reverse=True)
+    forms = {form for word in words if len(word) >= shortest for form in disguises(word)}
+    return sorted(forms, key=len, reverse=True)
 
 
 def hide(text: str, words: Iterable[str]) -> str:

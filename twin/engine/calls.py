@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
+from twin.domain.disguises import disguises
 from twin.domain.environment import Environment
 from twin.domain.errors import Blocked, StepFailure, Terminal, Transient, Unavailable, Unreadable
 from twin.domain.identity import ComponentRef, Placement
@@ -216,8 +217,9 @@ class Mask:
         self._targets = targets
 
     def __call__(self, text: str) -> str:
-        """The text with every secret covered."""
+        """The text with every secret covered, however it is quoted."""
         credentials = (each for each in self._targets.credentials(self._attempt.running.target) if len(each) >= 6)
-        for secret in (*self._attempt.known_secrets(), *credentials):
-            text = text.replace(secret, "•••")
+        forms = {form for secret in (*self._attempt.known_secrets(), *credentials) for form in disguises(secret)}
+        for form in sorted(forms, key=len, reverse=True):
+            text = text.replace(form, "•••")
         return text

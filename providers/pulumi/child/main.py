@@ -21,28 +21,35 @@ def main() -> None:
     pipe = Pipe()
     order: dict[str, Any] = json.loads(sys.stdin.read())
     os.chdir(Path(order["workspace"]).parent)
+    operations: Operations | None = None
+
+    def fail(reason: str, said: str, **more: Any) -> None:
+        secrets = [] if operations is None else operations.secrets()
+        pipe.say("failure", reason=reason, said=said, secrets=secrets, **more)
+
     try:
-        pipe.say("result", **Operations(order, pipe).run())
+        operations = Operations(order, pipe)
+        pipe.say("result", **operations.run())
     except Failed as failed:
-        pipe.say("failure", reason="engine", said=str(failed), errors=failed.errors)
+        fail("engine", str(failed), errors=failed.errors)
     except CliFailed as failed:
-        pipe.say("failure", reason="engine", said=str(failed), errors=[])
+        fail("engine", str(failed), errors=[])
     except CliMissing as missing:
-        pipe.say("failure", reason="cli", said=str(missing))
+        fail("cli", str(missing))
     except Elsewhere as elsewhere:
-        pipe.say("failure", reason="elsewhere", said=str(elsewhere), until=elsewhere.until)
+        fail("elsewhere", str(elsewhere), until=elsewhere.until)
     except Questions as questions:
-        pipe.say("failure", reason="questions", said=str(questions), questions=questions.questions)
+        fail("questions", str(questions), questions=questions.questions)
     except Leftovers as leftovers:
-        pipe.say("failure", reason="leftovers", said=str(leftovers), left=leftovers.left)
+        fail("leftovers", str(leftovers), left=leftovers.left)
     except StillOpen:
-        pipe.say("failure", reason="still-open", said="")
+        fail("still-open", "")
     except SourceWrong as wrong:
-        pipe.say("failure", reason="source", said=str(wrong))
+        fail("source", str(wrong))
     except HookMissing as missing:
-        pipe.say("failure", reason="program", said=str(missing))
+        fail("program", str(missing))
     except Exception:
-        pipe.say("failure", reason="raised", said=traceback.format_exc())
+        fail("raised", traceback.format_exc())
     # threads of the engine's servers and of programs may still run; nothing of them is wanted any more
     sys.stderr.flush()
     os._exit(0)

@@ -17,8 +17,8 @@ from . import bundle
 from .events import Listener
 from .pipe import Pipe
 from .recovery import ATTEMPT, Recovery, attempt, readable
-from .stack import CliFailed, QuickStack, Workspace, as_programs_read
-from .state import Deployment, drifted_inputs, name_of, outputs, pending, resources
+from .stack import CliFailed, CliMissing, QuickStack, Workspace, as_programs_read
+from .state import Deployment, drifted_inputs, name_of, outputs, pending, resources, secrets
 
 _CHECK_SECONDS = 30.0
 IDENTITY = "twin-identity"
@@ -82,6 +82,14 @@ class Operations:
         """Do what the order says."""
         doing: Callable[[], dict[str, Any]] = getattr(self, self._order["operation"])
         return doing()
+
+    def secrets(self) -> list[str]:
+        """Every secret that the stack has by now, for a failure may quote what nobody else knows yet. None if it cannot
+        be asked: then it has not come so far as to know any."""
+        try:
+            return secrets(self._workspace.export() or {})
+        except (CliFailed, CliMissing):
+            return []
 
     def apply(self) -> dict[str, Any]:
         """Have the world as the program says; also mends drift and what a crash left."""

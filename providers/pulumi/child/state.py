@@ -55,6 +55,41 @@ def outputs(deployment: State) -> tuple[dict[str, Any], dict[str, Any]]:
     return public, secret
 
 
+def secrets(deployment: State) -> list[str]:
+    """Every text that is secret in the inputs and outputs of its resources, begun ones too; not the code of providers,
+    which Pulumi wraps alike."""
+    begun = [each["resource"] for each in pending(deployment)]
+    found: set[str] = set()
+    for resource in [*(deployment.get("resources") or ()), *begun]:
+        for values in (resource.get("inputs") or {}, resource.get("outputs") or {}):
+            for name, value in values.items():
+                if name != PROVIDER:
+                    found.update(_secret_texts(value))
+    return sorted(found)
+
+
+def _secret_texts(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        if value.get(_SIGNATURE) == _SECRET:
+            yield from _texts(plain(value)[0])
+            return
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            yield from _secret_texts(each)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _texts(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _texts(each)
+
+
 def name_of(urn: str) -> str:
     """The name that the program gave the resource."""
     return urn.rpartition("::")[2]
