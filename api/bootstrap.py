@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvicorn
@@ -31,6 +32,7 @@ from twin.engine.embedded.worker import Worker
 from twin.engine.execute import Executor
 from twin.engine.opened import OpenedTargets
 from twin.engine.previewing import Previewing
+from twin.ports.forge import ForgeKind
 from twin.ports.provider import ProviderKind
 from twin.service.backups import Backups
 from twin.service.blocks import Blocks
@@ -53,12 +55,22 @@ from twin.vault.keys import load_keys
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 PROVIDERS = ("postgres", "redis", "nats", "process", "pulumi")
+FORGES = ("gitea",)
 
 
 def provider_kinds() -> dict[str, ProviderKind]:
     """The providers whose libraries are installed, by name."""
-    kinds: dict[str, ProviderKind] = {}
-    for name in PROVIDERS:
+    return _installed(PROVIDERS)
+
+
+def forge_kinds() -> dict[str, ForgeKind]:
+    """The forges whose libraries are installed, by name."""
+    return _installed(FORGES)
+
+
+def _installed(names: tuple[str, ...]) -> dict[str, Any]:
+    kinds: dict[str, Any] = {}
+    for name in names:
         try:
             kinds[name] = importlib.import_module(f"providers.{name}").KIND
         except ModuleNotFoundError as missing:
@@ -131,7 +143,7 @@ def _bind(
         twins=Twins(store, types, changes, clock, worker, Previewing(store, types, opened, vault, clock)),
         history=History(store, changes),
         blueprints=Blueprints(store, types, clock, max_bytes=settings.max_bundle_bytes),
-        targets=Targets(store, vault, kinds),
+        targets=Targets(store, vault, {**kinds, **forge_kinds()}),
         backups=Backups(store, settings.data_dir),
         blocks=Blocks(store, changes),
         revealing=Revealing(store, vault),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 from twin.domain.errors import Conflict, Invalid, NotFound
 from twin.domain.near import suggestion
 from twin.domain.platform import PLATFORM, PLATFORM_ID, Fact
 from twin.domain.targets import Target
 from twin.domain.twin import ENVIRONMENT
-from twin.ports.provider import ProviderKind
 from twin.ports.store import Store, Tx
 from twin.ports.vault import Vault
 from twin.service.principals import Principal, Request
@@ -18,10 +18,19 @@ from twin.service.views import TargetView
 VERSION = 1
 
 
-class Targets:
-    """Adds, lists and removes targets; their credentials are sealed under the entity `platform`."""
+class Kind(Protocol):
+    """Whatever is configured as a target: a provider, or a forge that no component stands on."""
 
-    def __init__(self, store: Store, vault: Vault, kinds: Mapping[str, ProviderKind]) -> None:
+    def check(self, target: Target, credentials: Mapping[str, str]) -> None:
+        """Raise `Invalid`, naming the field, if the target cannot be right."""
+        ...
+
+
+class Targets:
+    """Adds, lists and removes targets; their credentials are sealed under the entity `platform`. `kinds` by the name of
+    their provider or forge."""
+
+    def __init__(self, store: Store, vault: Vault, kinds: Mapping[str, Kind]) -> None:
         self._store = store
         self._vault = vault
         self._kinds = kinds

@@ -208,6 +208,18 @@ def test_blueprints_and_targets(twin: Twin, folder: Path, tmp_path: Path) -> Non
     assert "process/other" in twin("targets").out
     assert twin("target", "remove", "process/other").code == Exit.DONE
     assert twin("target", "remove", "process/other").code == Exit.NOT_FOUND
+
+
+def test_a_forge_is_a_target_that_nothing_stands_on(twin: Twin, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("0123456789abcdef")
+    where = ("--config", "url=https://git.example.com")
+    assert twin("target", "add", "gitea/main", *where, "--credential", f"token=@{token}").code == Exit.DONE
+    assert "gitea/main" in twin("targets").out
+    refused = twin("target", "add", "gitea/other", "--config", "url=git.example.com", "--credential", f"token=@{token}")
+    assert refused.code == Exit.REFUSED
+    assert "config.url" in refused.err
+    assert twin("target", "remove", "gitea/main").code == Exit.DONE
     assert "Nothing is blocked" in twin("blocks").err
     assert twin("blocks", "resolve", "x/y/z").code == Exit.NOT_FOUND
 
