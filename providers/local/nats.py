@@ -9,6 +9,8 @@ import signal
 import socket
 from pathlib import Path
 
+import bcrypt
+
 from providers.local.account import Account
 from providers.local.files import State, private_directory, secret_file, write_private
 from providers.local.ports import HOST
@@ -64,7 +66,7 @@ class NatsServer:
             port=port,
             store=json.dumps(str(self.home)),
             user=_SYSTEM_USER,
-            password=self._system_password(),
+            password=_hashed(self._system_password()),
         )
         write_private(self._config, config)
 
@@ -103,6 +105,11 @@ class NatsServer:
 
     def _system_password(self) -> str:
         return secret_file(self.directory / "system.password")
+
+
+def _hashed(password: str) -> str:
+    """At bcrypt's lowest cost: it is long and random."""
+    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
 
 
 def _program() -> Path:

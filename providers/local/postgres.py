@@ -56,6 +56,8 @@ _BOOTSTRAP = (
     # So that it may own, connect to and drop what the roles it makes own (PostgreSQL 16 and later ask for this).
     "ALTER ROLE twin SET createrole_self_grant = 'set, inherit'",
     "GRANT pg_monitor, pg_signal_backend TO twin",
+    # So that it can keep rows that a masking script stumbles over out of the server's log.
+    "GRANT SET ON PARAMETER log_min_messages TO twin",
     "REVOKE CONNECT, TEMPORARY ON DATABASE postgres, template1 FROM PUBLIC",
     "GRANT CONNECT, TEMPORARY ON DATABASE postgres, template1 TO twin",
 )

@@ -60,7 +60,7 @@ async def mask(
 
 
 async def sweep(inside: Session, database: str, owner: str) -> None:
-    """In the masked database: neither the tables' files nor the planner's statistics hold what stood there before.
+    """In the masked database: neither files nor the planner's statistics hold what stood there before.
 
     Raises Terminal if the statistics of an emptied table cannot be cleared, as before PostgreSQL 18.
     """
@@ -72,6 +72,9 @@ async def sweep(inside: Session, database: str, owner: str) -> None:
             """
         )
     await vacuum(inside, database, owner, "FULL, ANALYZE")
+    for catalogue in ("pg_statistic", "pg_statistic_ext_data"):  # overwritten, and on disk still
+        statement = sql.SQL("VACUUM (FULL) {}").format(sql.Identifier("pg_catalog", catalogue))
+        await inside.do(working_on(database), statement)
     left = await inside.read(
         """
         SELECT DISTINCT format('%%I.%%I', s.schemaname, s.tablename) FROM (

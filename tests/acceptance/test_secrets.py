@@ -29,8 +29,8 @@ from twin.testing.world import open_world
 ENV = {"DATABASE_URL": "${db.secrets.url}", "REDIS_URL": "${cache.secrets.url}", "NATS_URL": "${jobs.secrets.url}"}
 TELLTALE = "import os, sys\nprint('given', dict(os.environ), file=sys.stderr, flush=True)\nsys.exit(3)\n"
 
-HOLDERS = ("token", "vault.key", "password", "*.password", "nats.conf")
-"""The files that are there to hold a secret in clear: ours, and those that the local servers read theirs from."""
+HOLDERS = ("token", "vault.key", "password", "*.password")
+"""The files that are there to hold a secret in clear, and are ours alone: the local servers read hashes."""
 
 
 @pytest.fixture
@@ -84,6 +84,16 @@ def test_no_secret_is_anywhere_in_clear(service: Service, tmp_path: Path) -> Non
     assert needles.within(read(service.log)) == set()
     assert needles.within(b"\n".join(commands)) == set()
     assert not [(told, names) for told, body in answers if (names := needles.within(body))]
+
+    # What the servers keep of passwords, old ones and new, are hashes.
+    assert b"SCRAM-SHA-256$" in b"".join(
+        map(read, files_below((local / "postgres" / "server").resolve() / "data/global"))
+    )
+    acl = read(local / "redis" / "data" / "users.acl")
+    assert b" #" in acl
+    assert b" >" not in acl
+    for name in ("nats.conf", "accounts.conf"):
+        assert b"$2b$" in read(local / "nats" / name)
 
     # The search works: where secrets belong it does find them.
     assert needles.within(read(data / "token"))
