@@ -20,7 +20,8 @@ def show_plan(screen: Screen, plan: PlanView, *, err: bool = False, indent: int 
     if not plan.steps:
         say("Nothing to do.", "green")
         return
-    rows = [(f"{step.verb} {step.component}", _place(step), _when(step), step.why) for step in _in_order(plan.steps)]
+    steps = [*_in_order(plan.steps), *_in_order(plan.follows)]
+    rows = [(f"{step.verb} {step.component}", _place(step), _when(step), step.why) for step in steps]
     screen.table(("STEP", "TARGET", "WHEN", "WHY"), rows, indent=indent, err=err)
     for step in _in_order(plan.steps):
         if step.preview is not None:
@@ -71,9 +72,9 @@ def _place(step: StepView) -> str:
 def _when(step: StepView) -> Text:
     if step.state == "waiting" and step.waits_for:
         return Text(f"waits for {step.waits_for}", style="dim")
-    if step.state == "waiting" and step.after:
-        return Text(f"after {', '.join(dict.fromkeys(map(component_of, step.after)))}", style="dim")
-    if step.state == "waiting" and step.not_before is not None:
-        return Text(f"not before {clock(step.not_before)}", style="dim")
+    if step.state == "waiting" and (step.after or step.not_before is not None):
+        after = f"after {', '.join(dict.fromkeys(map(component_of, step.after)))}" if step.after else ""
+        early = f"not before {clock(step.not_before)}" if step.not_before is not None else ""
+        return Text(", ".join(filter(None, (after, early))), style="dim")
     word = status("now" if step.state == "ready" else step.state)
     return Text.assemble(word, f": {step.progress}") if step.progress else word

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from twin.domain.errors import NotFound, Rejected
+from twin.domain.foreseen import foreseen
 from twin.domain.planner import plan
 from twin.domain.rotation import live
 from twin.domain.signals.acknowledge_credential import AcknowledgeCredential
@@ -111,6 +114,43 @@ def test_a_later_rotation_without_grace_shortens_the_one_under_way(story):
     second = story.send(RotateCredentials(component="db", grace="0s"))
     assert story.work() == ["db@1:retire", "db@1:issue", "app@1:apply", "db@1:retire"]
     assert (story.outcome(first), story.outcome(second)) == ("succeeded", "succeeded")
+
+
+def test_what_is_said_of_one_rotation_holds_for_no_later_one(story):
+    story.send(RotateCredentials(component="db", grace="0s"))
+    story.work()
+    assert versions(story) == [2]
+    story.send(RotateCredentials(component="db"))
+    story.work()
+    assert versions(story) == [2, 3], "the component's own grace"
+    story.later(seconds=3600)
+    assert story.work() == ["db@1:retire"]
+
+
+def test_a_grace_that_was_asked_for_outlives_an_update(story):
+    story.send(RotateCredentials(component="db", grace="10h"))
+    story.work()
+    story.send(Update(inputs={"greeting": "hi"}))
+    story.later(hours=9)
+    story.work()
+    assert versions(story) == [1, 2]
+    story.later(hours=1)
+    assert story.work() == ["db@1:retire"]
+
+
+def test_a_grace_that_was_asked_for_waits_for_nobody_to_acknowledge():
+    patient = guestbook_components()
+    patient["db"]["rotation"] = {"acknowledge": True}
+    story = Story(make_library(guestbook(components=patient)))
+    story.create()
+    story.work()
+    story.send(RotateCredentials(component="db", grace="0s"))
+    story.work()
+    assert versions(story) == [2], "a leaked one must go, whoever still uses it"
+    story.send(RotateCredentials(component="db"))
+    story.later(days=30)
+    story.work()
+    assert versions(story) == [2, 3]
 
 
 def test_a_consumer_that_cannot_be_applied_blocks_the_retirement_by_its_name(story):
@@ -289,3 +329,16 @@ def test_rotate_every_rotates_by_itself():
     assert story.work() == ["db@1:retire"]
     story.later(days=30)
     assert story.work() == ["db@1:issue", "app@1:apply"], "and thirty days after that again"
+
+
+def test_what_follows_a_new_credential_is_foreseen(story):
+    story.send(RotateCredentials(component="db"))
+    (issue,) = plan(story.env).steps
+    apply, retire = foreseen(story.env, story.now)
+    assert (apply.key.component, apply.key.verb, apply.after) == ("app", "apply", (str(issue.key),))
+    assert (retire.key.component, retire.key.verb, retire.after) == ("db", "retire", (str(apply.key),))
+    assert retire.not_before == story.now + timedelta(hours=1), "the component's own grace"
+    assert story.work() == [f"{each.key.instance}:{each.key.verb}" for each in (issue, apply)], "and so it comes"
+    story.later(hours=1)
+    assert story.work() == ["db@1:retire"]
+    assert foreseen(story.env, story.now) == ()

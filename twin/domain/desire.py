@@ -107,6 +107,7 @@ def materialise(
         credential_version=kept.credential_version if kept is not None else 1,
         rotate_every=spec.rotate_every,
         rotation=spec.rotation,
+        hurry=kept.hurry if kept is not None else None,
         masking=spec.masking,
     )
 

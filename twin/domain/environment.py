@@ -31,6 +31,14 @@ class Traits(Struct, frozen=True, omit_defaults=True):
     settle: float = 5.0
 
 
+class Hurry(Struct, frozen=True, kw_only=True):
+    """How many seconds an old credential stays beside any up to `version`, whatever the component's policy says: so
+    somebody has asked for these rotations, and for no later ones."""
+
+    grace: float
+    version: int
+
+
 class Component(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A component as desired, all defaults materialised. `identity` digests what only a new incarnation can change.
 
@@ -51,6 +59,7 @@ class Component(Struct, frozen=True, kw_only=True, omit_defaults=True):
     credential_version: int = 1
     rotate_every: float | None = None
     rotation: Rotation = Rotation()
+    hurry: Hurry | None = None
     masking: tuple[str, ...] = ()
 
 

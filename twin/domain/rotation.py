@@ -85,15 +85,23 @@ def _holds(user: Instance, instance: Instance, version: int) -> bool:
     return any(each.kind == "secrets" and each.component == instance.component for each in references(user.inputs))
 
 
+def grace(wanted: Component, version: int) -> float | None:
+    """Seconds that an old credential stays beside this one for those outside; None: until one of them has said that
+    the new one is in use."""
+    if wanted.hurry is not None and version <= wanted.hurry.version:
+        return wanted.hurry.grace
+    return None if wanted.rotation.acknowledge else wanted.rotation.grace
+
+
 def retirement(env: Environment, instance: Instance, wanted: Component) -> tuple[datetime | None, str]:
     """Until when the oldest of two credentials stays for those outside (None: no longer), or what it waits for."""
     *_, old, new = live(instance)
     if new.acknowledged_by is not None:
         return None, ""
-    if wanted.rotation.acknowledge:
+    seconds, since = grace(wanted, new.version), old.superseded_at
+    if seconds is None:
         return None, f"somebody outside to say that credential {new.version} is in use"
-    since = old.superseded_at
-    return (None if since is None else since + timedelta(seconds=wanted.rotation.grace)), ""
+    return (None if since is None else since + timedelta(seconds=seconds)), ""
 
 
 def settled_at(env: Environment, instances: list[str]) -> datetime | None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from twin.domain.environment import Component, Environment, Instance
+from twin.domain.foreseen import foreseen
 from twin.domain.operations import Operation, OperationEnded
 from twin.domain.planner import plan, target_digest
 from twin.domain.status import status
@@ -121,6 +122,12 @@ def environment_summary(row: EntityRow, now: datetime) -> EnvironmentSummary:
 def plan_view(env: Environment, left: Plan, progress: Mapping[str, str] | None = None) -> PlanView:
     """A plan with what each step waits for."""
     return PlanView(digest=left.digest, steps=tuple(_step(env, step, progress or {}) for step in left.steps))
+
+
+def with_foreseen(view: PlanView, env: Environment, now: datetime) -> PlanView:
+    """The plan with what follows once it is done."""
+    follows = tuple(_step(env, step, {}) for step in foreseen(env, now))
+    return msgspec.structs.replace(view, follows=follows) if follows else view
 
 
 def with_previews(view: PlanView, previews: Mapping[str, Preview]) -> PlanView:

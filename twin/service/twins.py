@@ -48,6 +48,7 @@ from twin.service.rendering import (
     environment_view,
     operation_row_view,
     plan_view,
+    with_foreseen,
     with_previews,
 )
 from twin.service.views import Accepted, DestructionView, EnvironmentView, OperationView, PageView, PlanView
@@ -232,7 +233,7 @@ class Twins:
 
     async def _planned(self, imagined: Environment, *, preview: bool) -> PlanView:
         left = plan(imagined)
-        view = plan_view(imagined, left)
+        view = with_foreseen(plan_view(imagined, left), imagined, self._clock.now())
         if not preview or self._previews is None:
             return view
         return with_previews(view, await self._previews.previews(imagined, left))

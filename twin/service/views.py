@@ -51,10 +51,12 @@ class StepView(Struct, frozen=True, kw_only=True):
 
 
 class PlanView(Struct, frozen=True, kw_only=True):
-    """What is left to do, or, of a dry run, would be. `digest` is for `expect_plan`."""
+    """What is left to do, or, of a dry run, would be. `digest` is for `expect_plan`. `follows`, of a dry run: what
+    comes once that is done."""
 
     digest: str
     steps: tuple[StepView, ...] = ()
+    follows: tuple[StepView, ...] = ()
     operation: str | None = None
 
 

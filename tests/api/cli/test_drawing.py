@@ -177,3 +177,13 @@ def test_progress_never_folds_a_step_and_always_shows_the_mend(width: int) -> No
     assert lines[1].split()[:3] == ["!", "db", "apply"]
     assert "Mend:  ALTER ROLE twin CREATEDB" in written(console)
     assert "blocked apply db for 12 min" in written(console)
+
+
+def test_a_plan_shows_what_follows(screen: Screen) -> None:
+    issue = replace(STEPS[1], key="db@1:issue:2", verb="issue", state="ready", attempt=0)
+    apply = replace(issue, key="app@1:apply:aa", component="app", verb="apply", state="waiting", after=(issue.key,))
+    retire = replace(issue, key="db@1:retire:1", verb="retire", state="waiting", after=(apply.key,), not_before=NOW)
+    show_plan(screen, PlanView(digest="d1", steps=(issue,), follows=(retire, apply)))
+    shown = written(screen.out)
+    assert shown.index("issue db") < shown.index("apply app") < shown.index("retire db")
+    assert "after app, not before 2026" in " ".join(shown.split())

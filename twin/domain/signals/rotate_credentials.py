@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from twin.domain.decider import Context
 from twin.domain.desire import component, desire, traits
 from twin.domain.durations import parse_duration
-from twin.domain.environment import Environment
+from twin.domain.environment import Environment, Hurry
 from twin.domain.errors import Rejected
 from twin.domain.events import Event
 from twin.domain.operations import CredentialAt
@@ -20,8 +20,9 @@ from twin.domain.signals.base import Signal
 class RotateCredentials(Signal, tag="rotate_credentials", frozen=True, kw_only=True):
     """A new credential is issued beside the old one, every consumer takes it, then the old one is retired.
 
-    `grace`: how long the old one stays valid for consumers outside of the environment, such as `1h`; `0s` ends it as
-    soon as no component uses it. It holds for a rotation under way as well.
+    `grace`: how long the old one stays valid for consumers outside of the environment, such as `1h`, whatever the
+    component's policy says; `0s` ends it as soon as no component uses it. It holds for this rotation and for one under
+    way, and for no later one.
     """
 
     component: str
@@ -41,11 +42,10 @@ def decide(env: Environment, rotate: RotateCredentials, context: Context) -> Ite
             field="component",
             mend="Replace the component, or rotate what it gets its credential from.",
         )
-    rotation = wanted.rotation
+    version, hurry = next_version(env, rotate.component), wanted.hurry
     if rotate.grace is not None:
-        rotation = replace(rotation, grace=parse_duration(rotate.grace, "grace"))
-    version = next_version(env, rotate.component)
-    rotated = replace(wanted, credential_version=version, rotation=rotation, traits=now)
+        hurry = Hurry(grace=parse_duration(rotate.grace, "grace"), version=version)
+    rotated = replace(wanted, credential_version=version, hurry=hurry, traits=now)
     desired = replace(env.desired, components={**env.desired.components, rotate.component: rotated})
     goal = CredentialAt(component=rotate.component, version=version)
     yield from desire(env, desired, signal=rotate, context=context, goal=goal, components=(rotate.component,))

@@ -68,10 +68,11 @@ class Promises:
         self._must(issued[:-1] == [int(key.digest)], "another than the old credential ends", str(key), env.id)
         old, new = instance.credentials
         if new.acknowledged_by is None:
-            waits = wanted.rotation.acknowledge or old.superseded_at is None
+            asked = wanted.hurry if wanted.hurry is not None and new.version <= wanted.hurry.version else None
+            waits = (wanted.rotation.acknowledge and asked is None) or old.superseded_at is None
             self._must(not waits, "a credential ends unacknowledged", str(key), env.id)
             assert old.superseded_at is not None
-            over = old.superseded_at + timedelta(seconds=wanted.rotation.grace)
+            over = old.superseded_at + timedelta(seconds=asked.grace if asked is not None else wanted.rotation.grace)
             early = at + timedelta(seconds=self.slack) < over
             self._must(not early, "a credential ends before its grace", f"{key}: {over}", env.id)
 
