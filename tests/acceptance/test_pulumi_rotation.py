@@ -13,6 +13,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.acceptance.leaks import Needles, command_lines, files_below, read
 from tests.acceptance.stacks import AwsWorld, Json, StackService, prefix_of
 from tests.aws import Aws
 from tests.waiting import eventually
@@ -80,7 +81,7 @@ def test_nobody_is_refused_while_an_iam_key_is_rotated(service: StackService, aw
     old = service.secrets(environment, "cloud")
 
     caller = Caller(service, environment, aws)
-    with caller.calling():
+    with command_lines() as commands, caller.calling():
         eventually(lambda: caller.taken > 5, within=30, why=service.last_lines)
         rotated = service.signal(environment, "rotate_credentials", component="cloud", grace=GRACE)
         for victim in ("service", "CLI", "service"):
@@ -104,9 +105,12 @@ def test_nobody_is_refused_while_an_iam_key_is_rotated(service: StackService, aw
     assert not aws.accepts(old["access_key_id"], old["secret_access_key"])
     (only,) = service.get(f"/v1/environments/{environment}/credentials")["items"]
     assert (only["version"], only["state"]) == (2, "current")
-    log = service.log.read_text()
-    for secret in (old["secret_access_key"], new["secret_access_key"]):
-        assert secret not in log
+    needles = Needles()
+    needles.add({"the old key": old["secret_access_key"], "the new key": new["secret_access_key"]})
+    places = [service.log, *files_below(service.directory)]
+    assert not [path for path in places if needles.within(read(path))]
+    assert not needles.within(b"\n".join(commands))
+    assert any(b"pulumi" in command for command in commands)
     service.succeeded(service.signal(environment, "destroy"))
     world.check_gone(component["external_id"])
 
