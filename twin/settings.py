@@ -5,6 +5,7 @@ An empty variable counts as absent. Durations are written like "15s" or "2m", or
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -63,9 +64,14 @@ class Settings(Struct, frozen=True, kw_only=True):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], _told("The least that is logged")] = "info"
     local: Annotated[
         Literal["auto", "on", "off"],
-        _told("Whether local PostgreSQL, Redis and NATS are started as targets; `auto`: when no target is configured"),
+        _told(
+            "Whether local PostgreSQL, Redis, NATS and, if there is one, Caddy are started as targets; `auto`: when no target is configured"
+        ),
     ] = "auto"
     targets_file: Annotated[Path | None, _told("YAML file of targets, read at every start", "none")] = None
+    preview_domain: Annotated[
+        str, _told("Names below it lead to the local Caddy: routes get `NAME.DOMAIN` there. `*.localhost` needs no DNS")
+    ] = "localhost"
     max_bundle_bytes: Annotated[
         int, Meta(ge=1_024, le=1_073_741_824), _told("Greatest size of a blueprint's folder, in bytes")
     ] = 10 * 1024 * 1024
@@ -201,11 +207,19 @@ def _word(text: str) -> str:
     return text
 
 
+def _domain(text: str) -> str:
+    label = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+    if not re.fullmatch(rf"{label}(\.{label})*", text) or len(text) > 200:
+        raise ValueError("it must be a name like preview.example.org, in lower case")
+    return text
+
+
 _READERS: dict[str, Callable[[str], str]] = {
     "database_url": _database,
     "url": _http,
     "token": _word,
     "host": _word,
+    "preview_domain": _domain,
 }
 _SECRET = ("token", "vault_key", "database_url")
 

@@ -1,4 +1,4 @@
-"""`local`: the PostgreSQL, Redis and NATS of this machine. No REST: they are there without a service."""
+"""`local`: the PostgreSQL, Redis, NATS and Caddy of this machine. No REST: they are there without a service."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from api.cli.exits import Exit
 from api.cli.session import Output, Session
 
 app = typer.Typer()
-local = typer.Typer(help="The PostgreSQL, Redis and NATS of this machine.", no_args_is_help=True)
+local = typer.Typer(help="The PostgreSQL, Redis, NATS and Caddy of this machine.", no_args_is_help=True)
 app.add_typer(local, name="local", rich_help_panel="Service")
 
-Kinds = Annotated[list[str] | None, typer.Argument(metavar="KIND", help="postgres, redis, nats; without: all.")]
+Kinds = Annotated[list[str] | None, typer.Argument(metavar="KIND", help="postgres, redis, nats, caddy; without: all.")]
 
 
 @local.command("status")

@@ -1,4 +1,4 @@
-"""Real PostgreSQL, Redis and NATS from pip wheels: the servers behind the embedded default's targets."""
+"""Real PostgreSQL, Redis and NATS from pip wheels, and Caddy where it is: the embedded default's servers."""
 
 from providers.local.server import ServerStatus
 from providers.local.servers import LocalServers

@@ -36,7 +36,7 @@ class NotAnswering(Exception):
 
 
 class Software(Protocol):
-    """What differs between PostgreSQL, Redis and NATS. `directory` is the server's own, made before all else."""
+    """What differs between the kinds of servers. `directory` is the server's own, made before all else."""
 
     kind: str
     directory: Path

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from providers.local.caddy import CaddyServer, find_program
 from providers.local.files import private_directory
 from providers.local.nats import NatsServer
 from providers.local.postgres import PostgresServer
@@ -18,11 +19,15 @@ _SOFTWARE: dict[str, Callable[[Path], Software]] = {
     "postgres": PostgresServer,
     "redis": RedisServer,
     "nats": NatsServer,
+    "caddy": CaddyServer,
 }
+
+OPTIONAL = "caddy"
+"""In no wheel: a machine that lacks it does without, unless it is asked for by name."""
 
 
 class LocalServers:
-    """PostgreSQL, Redis and NATS below `directory`, each with its data in `directory/<kind>`.
+    """PostgreSQL, Redis, NATS and, where it is installed, Caddy; each with its data in `directory/<kind>`.
 
     The servers belong to the directory and not to the process: they go on when it dies, and any later instance for
     the same directory finds them. Every method is synchronous and may be called by several processes at once.
@@ -33,12 +38,12 @@ class LocalServers:
         self._servers = {kind: Server(make(self._directory / kind)) for kind, make in _SOFTWARE.items()}
 
     def start(self, *kinds: str) -> None:
-        """Have these kinds (default: all) running and answering, in parallel; those that do are left alone.
+        """Have these kinds (default: all that can be) running and answering, in parallel; those that do are left alone.
 
         Raises `Unavailable`, with the end of its log, for a server that does not come up (the others stay up), and
         `Invalid` for an unknown kind.
         """
-        chosen = self._chosen(kinds)
+        chosen = self._chosen(kinds or tuple(kind for kind in self._servers if kind != OPTIONAL or find_program()))
         private_directory(self._directory)
         with ThreadPoolExecutor(len(chosen)) as pool:
             starts = [pool.submit(server.start) for server in chosen]
@@ -59,15 +64,20 @@ class LocalServers:
             server.remove()
 
     def status(self) -> tuple[ServerStatus, ...]:
-        """How each kind is now."""
-        return tuple(server.status() for server in self._servers.values())
+        """How each kind is now; one that is not installed is left out."""
+        present = {kind: server for kind, server in self._servers.items() if kind != OPTIONAL or self._has_optional()}
+        return tuple(server.status() for server in present.values())
 
     def targets(self) -> tuple[tuple[Target, dict[str, str]], ...]:
-        """`postgres/local`, `redis/local`, `nats/local`, each with its credentials, for the kinds ever started.
+        """`postgres/local`, `redis/local`, `nats/local`, `caddy/local`, each with its credentials, for the kinds ever
+        started.
 
         Read them after `start`: a port that somebody else has taken meanwhile is chosen anew.
         """
         return tuple(target for server in self._servers.values() if (target := server.target()) is not None)
+
+    def _has_optional(self) -> bool:
+        return find_program() is not None or (self._directory / OPTIONAL).exists()
 
     def _chosen(self, kinds: tuple[str, ...]) -> list[Server]:
         for kind in kinds:

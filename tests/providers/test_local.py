@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import msgspec
 import nats
 import psutil
@@ -26,7 +27,8 @@ from providers.local import LocalServers, ServerStatus
 from twin.domain.errors import Invalid, Unavailable
 from twin.domain.targets import Target
 
-KINDS = ("postgres", "redis", "nats")
+KINDS = ("postgres", "redis", "nats", "caddy")
+"""Caddy is there by `make tools`: without it these tests fail."""
 
 
 @pytest.fixture
@@ -40,15 +42,20 @@ def status(servers: LocalServers, kind: str) -> ServerStatus:
     return next(each for each in servers.status() if each.kind == kind)
 
 
-def test_all_three_run_answer_and_say_their_version(servers: LocalServers) -> None:
+def test_all_run_answer_and_say_their_version(servers: LocalServers) -> None:
     assert [(each.kind, each.state) for each in servers.status()] == [(kind, "stopped") for kind in KINDS]
     assert servers.targets() == ()
 
     servers.start()
 
     assert [(each.kind, each.state) for each in servers.status()] == [(kind, "running") for kind in KINDS]
-    assert [each.version.split(".")[0] for each in servers.status()] == ["18", "6", "2"]
-    assert [target.name for target, _ in servers.targets()] == ["postgres/local", "redis/local", "nats/local"]
+    assert [each.version.split(".")[0] for each in servers.status()] == ["18", "6", "2", "2"]
+    assert [target.name for target, _ in servers.targets()] == [
+        "postgres/local",
+        "redis/local",
+        "nats/local",
+        "caddy/local",
+    ]
     servers.stop()
     assert [(each.kind, each.state, each.pid) for each in servers.status()] == [
         (kind, "stopped", None) for kind in KINDS
@@ -106,12 +113,13 @@ def test_killed_servers_are_failed_and_come_back_with_their_data_and_endpoints(s
         cache.acl_setuser("tenant", enabled=True, passwords=["+secret"])
         cache.acl_save()
     asyncio.run(add_stream(servers))
+    add_route(servers)
     before = servers.targets()
 
     for each in servers.status():
         assert each.pid is not None
         kill(each.pid)
-    assert [each.state for each in servers.status()] == ["failed"] * 3
+    assert [each.state for each in servers.status()] == ["failed"] * 4
 
     servers.start()
 
@@ -122,6 +130,7 @@ def test_killed_servers_are_failed_and_come_back_with_their_data_and_endpoints(s
         assert cache.get("kept") == b"yes"
         assert "tenant" in cache.acl_users()
     assert asyncio.run(stream_names(servers)) == ["KEPT"]
+    assert route_answers(servers), "Caddy goes on with the configuration that it had"
 
 
 def test_servers_outlive_their_starter(servers: LocalServers, tmp_path: Path) -> None:
@@ -133,7 +142,7 @@ os.killpg(os.getpgid(0), signal.SIGKILL)
 """
     starter = subprocess.run([sys.executable, "-c", program], start_new_session=True, check=False)
     assert starter.returncode == -signal.SIGKILL
-    assert [each.state for each in servers.status()] == ["running", "running", "stopped"]
+    assert [each.state for each in servers.status()] == ["running", "running", "stopped", "stopped"]
 
 
 def test_a_port_taken_by_somebody_else_is_chosen_anew(servers: LocalServers) -> None:
@@ -239,6 +248,29 @@ def test_as_root_postgres_runs_unprivileged_in_reachable_and_unreachable_places(
 
 def named(servers: LocalServers, name: str) -> tuple[Target, dict[str, str]]:
     return next((target, credentials) for target, credentials in servers.targets() if target.name == name)
+
+
+def caddy_by_hand(servers: LocalServers) -> tuple[httpx.Client, str, int]:
+    """Its admin API, where the routes are, and its port."""
+    config = named(servers, "caddy/local")[0].config
+    client = httpx.Client(
+        transport=httpx.HTTPTransport(uds=config["admin"].removeprefix("unix/")), base_url="http://localhost"
+    )
+    return client, f"/config/apps/http/servers/{config['server']}/routes", config["port"]
+
+
+def add_route(servers: LocalServers) -> None:
+    client, path, _ = caddy_by_hand(servers)
+    answer = {"handler": "static_response", "status_code": 418}
+    with client:
+        client.post(path, json={"match": [{"host": ["kept.localhost"]}], "handle": [answer]}).raise_for_status()
+
+
+def route_answers(servers: LocalServers) -> bool:
+    client, _, port = caddy_by_hand(servers)
+    client.close()
+    found = httpx.get(f"http://127.0.0.1:{port}/", headers={"Host": "kept.localhost"}, trust_env=False)
+    return found.status_code == 418
 
 
 def kill(pid: int) -> None:

@@ -264,13 +264,16 @@ def _ago(span: timedelta) -> str:
 
 
 def url(env: Environment) -> str | None:
-    """Where a person can open it: the first component that has an address."""
+    """Where a person can open it: the first component that has an address, and that none with an address stands before,
+    as a route before the app that it leads to."""
+    addresses = {}
     for name in env.desired.components:
         instance = env.current(name)
         address = instance.outputs.get("url") if instance is not None and not instance.suspended else None
         if isinstance(address, str) and address.startswith("http"):
-            return address
-    return None
+            addresses[name] = address
+    behind = {need for name in addresses for need in env.desired.components[name].needs}
+    return next((address for name, address in addresses.items() if name not in behind), None)
 
 
 def _components(env: Environment) -> list[ComponentView]:

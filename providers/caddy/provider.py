@@ -1,0 +1,106 @@
+"""Caddy: what happens in the world, in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from providers.caddy.client import JsonRoute, Server
+from providers.caddy.routes import USER, digest, fresh_hash, is_in, is_of, kept_hash, note_of, noted, placed, written
+from providers.caddy.spec import PROVIDER, TYPES, Credentials, Route, TargetConfig, read, read_config, route
+from twin.domain.identity import ComponentRef, EnvironmentId, Placement
+from twin.domain.targets import Target
+from twin.ports.provider import Applied, Observed, Resource, StepContext
+
+
+class CaddyProvider:
+    """One HTTP server of one Caddy. Opens a connection per call and keeps none."""
+
+    def __init__(self, target: Target, config: TargetConfig) -> None:
+        self._target = target
+        self._config = config
+        self.server = Server(target.name, config)
+
+    async def identify(self) -> Placement:
+        """The admin API with the server within, and what Caddy keeps in its storage."""
+        return Placement(target=self._target.name, endpoint=self.server.endpoint, identity=await self.server.identity())
+
+    async def apply(self, ref: ComponentRef, step: StepContext) -> Applied:
+        """The route, in one change, under which no request is lost; it serves when this returns."""
+        wanted = route(step.inputs, self._config.domain)
+        password = step.secrets["password"]
+        # Beforehand, and not in the loop: it costs time, and the hash that stands may do.
+        spare = await asyncio.to_thread(fresh_hash, password) if wanted.access == "basic" else None
+
+        def edit(routes: list[JsonRoute]) -> list[JsonRoute]:
+            kept = kept_hash(routes, ref.name, password) if spare is not None else None
+            return placed(routes, ref, written(ref, wanted, kept or spare), wanted.host)
+
+        await self.server.change(edit)
+        return Applied(external_id=ref.name, outputs=self._outputs(wanted), secrets={"password": password})
+
+    async def observe(self, ref: ComponentRef, inputs: Mapping[str, Any]) -> Observed | None:
+        """The route, compared with `inputs` and with how the twin left it."""
+        found = [each for each in await self.server.routes() if is_of(each, ref.name)]
+        if not found:
+            return None
+        wanted = route(inputs, self._config.domain)
+        return Observed(
+            external_id=ref.name, outputs=self._outputs(wanted), drift=_drift(ref, found[0], wanted, len(found))
+        )
+
+    async def remove(self, ref: ComponentRef, step: StepContext) -> None:
+        """Take the route out; requests that it has begun are answered."""
+        await self.server.change(lambda routes: [each for each in routes if not is_of(each, ref.name)])
+
+    async def owned(self, environment: EnvironmentId) -> AsyncIterator[Resource]:
+        """Routes by their mark, or by their name."""
+        for each in await self.server.routes():
+            if is_in(each, environment):
+                note = note_of(each)
+                name = str(each.get("@id") or note.get("name"))
+                yield Resource(kind="caddy.route", external_id=name, detail=str(note.get("mark", "by its name")))
+
+    async def close(self) -> None:
+        """Nothing to give back: no connection outlives its call."""
+
+    def _outputs(self, wanted: Route) -> dict[str, Any]:
+        user = USER if wanted.access == "basic" else ""
+        return {"url": self._config.url(wanted.host), "host": wanted.host, "user": user}
+
+
+class CaddyKind:
+    """The provider before it has a target."""
+
+    name = PROVIDER
+    types = TYPES
+
+    def check(self, target: Target, credentials: Mapping[str, str]) -> None:
+        """Raise `Invalid`, naming the field. No I/O."""
+        read_config(target.config)
+        read(Credentials, credentials, "credentials")
+
+    def open(self, target: Target, credentials: Mapping[str, str]) -> CaddyProvider:
+        """A provider for this target."""
+        return CaddyProvider(target, read_config(target.config))
+
+
+def _drift(ref: ComponentRef, found: JsonRoute, wanted: Route, count: int) -> dict[str, str]:
+    note = note_of(found)
+    drift = {}
+    if note.get("mark") != ref.mark:
+        drift["mark"] = f"the mark is {note.get('mark')!r} instead of {ref.mark!r}"
+    has, want = note.get("inputs") or {}, noted(wanted)
+    for field, value in want.items():
+        if has.get(field) != value:
+            drift[field] = f"{field} is {_told(has.get(field))} instead of {_told(value)}"
+    if count > 1:
+        drift["route"] = f"there are {count} routes of it"
+    elif found.get("@id") != ref.name or note.get("digest") != digest(found):
+        drift["route"] = "it was changed by hand"
+    return drift
+
+
+def _told(value: Any) -> str:
+    return ", ".join(map(str, value)) or "nobody" if isinstance(value, list) else str(value)
