@@ -65,7 +65,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     local: Annotated[
         Literal["auto", "on", "off"],
         _told(
-            "Whether local PostgreSQL, Redis, NATS and, if there is one, Caddy are started as targets; `auto`: when no target is configured"
+            "Whether local PostgreSQL, Redis, NATS and, if there is one, Caddy are started as targets; "
+            "`auto`: when no target is configured"
         ),
     ] = "auto"
     targets_file: Annotated[Path | None, _told("YAML file of targets, read at every start", "none")] = None

@@ -18,7 +18,7 @@ class Server(ThreadingHTTPServer):
 class Page(BaseHTTPRequestHandler):
     """One answer per connection."""
 
-    def do_GET(self) -> None:  # noqa: N802 - the base's name
+    def do_GET(self) -> None:
         said = f"{os.environ['GREETING']} from replica {os.environ['REPLICA']}\n".encode()
         self.send_response(200)
         self.send_header("Content-Type", "text/plain; charset=utf-8")
