@@ -8,11 +8,13 @@ import os
 import shutil
 import socket
 import sys
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from providers.pulumi.child.encryption import derived
 from providers.pulumi.errors import blocked, failure, no_result
 from providers.pulumi.layout import Layout
 from providers.pulumi.spec import PASSPHRASE, PASSWORD, Config, backend_url
@@ -22,6 +24,8 @@ from twin.children.running import NoInterpreter, run
 from twin.domain.errors import Transient
 
 CHILD = Path(__file__).with_name("child")
+SEALING = ("apply", "retire", "preview", "observe", "remove")
+_KEYS = 1000  # derived keys that are kept
 _LONG = 12  # characters from which a value of the configuration is hidden: a shorter one is an ordinary setting
 
 
@@ -33,6 +37,7 @@ class Client:
         self._settings = settings
         self._credentials = credentials
         self._layout = layout
+        self._keys: dict[str, str] = {}
 
     async def ask(
         self,
@@ -82,6 +87,7 @@ class Client:
                 "workspace": str(workspace),
                 "tree": None if tree is None else str(tree),
                 "source": source is not None,
+                "key": await self._key(stack) if operation in SEALING else None,
                 **order,
             }
             try:
@@ -113,6 +119,15 @@ class Client:
                 raise failure(self._target, stack, report, sorted(known, key=len, reverse=True))
             case _:
                 raise no_result(stack, output.code, output.text)
+
+    async def _key(self, stack: str) -> str:
+        """With which the child seals the stack's secrets. It goes the way of the secrets: by the pipe."""
+        if stack not in self._keys:
+            key = await asyncio.to_thread(derived, self._credentials[PASSPHRASE], stack)
+            while len(self._keys) >= _KEYS:
+                self._keys.pop(next(iter(self._keys)))
+            self._keys[stack] = b64encode(key).decode()
+        return self._keys[stack]
 
     def _cli(self) -> Path:
         found = self._settings.cli or find_cli()

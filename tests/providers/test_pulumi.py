@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from providers.pulumi.provider import PulumiProvider
 from providers.pulumi.spec import STACK
 from tests.providers.pulumi_world import PASSPHRASE, Shelf, open_provider, step
+from twin.domain.identity import ComponentRef
 from twin.ports.provider import Applied, StepContext
 from twin.testing.conformance.provider import ProviderConformance
 from twin.testing.steps import make_ref
@@ -34,6 +35,16 @@ class TestStack(ProviderConformance):
         provider = open_provider(tmp_path / "target")
         yield provider
         await provider.close()
+
+    @pytest.fixture
+    def ref(self) -> ComponentRef:
+        """A component of a fresh environment. State and world lie in the test's own directory: none needs to go."""
+        return self.make_ref()
+
+    @pytest.fixture
+    def other(self) -> ComponentRef:
+        """The same of another environment."""
+        return self.make_ref()
 
     def inputs(self, n: int) -> Mapping[str, Any]:
         return self._shelf.inputs(text=f"edition {n}")
@@ -64,7 +75,6 @@ async def test_it_tells_what_it_waits_for(tmp_path: Path) -> None:
     try:
         ref = make_ref(STACK.name)
         await provider.apply(ref, step(shelf.inputs(delay=3), heartbeat=hear))
-        await provider.remove(ref, step(shelf.inputs()))
     finally:
         await provider.close()
     told = [each for each in dict.fromkeys(heard) if "waiting for book" in each]

@@ -16,13 +16,19 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 _ROUNDS = 1_000_000
 
 
-class Encryption:
-    """The key of one stack. Its salt follows from passphrase and name, so that every worker writes the same."""
+def derived(passphrase: str, stack: str) -> bytes:
+    """The key of one stack: a quarter of a second of work, so who runs many children does it once for all of them."""
+    return hashlib.pbkdf2_hmac("sha256", passphrase.encode(), _fixed(passphrase, stack)[:8], _ROUNDS, 32)
 
-    def __init__(self, passphrase: str, stack: str) -> None:
-        derived = hmac.digest(passphrase.encode(), f"twin:{stack}".encode(), "sha256")
-        self._salt, self._nonce = derived[:8], derived[8:20]
-        self._key = AESGCM(hashlib.pbkdf2_hmac("sha256", passphrase.encode(), self._salt, _ROUNDS, 32))
+
+class Encryption:
+    """What one stack's secrets are sealed with. Its salt follows from passphrase and name, so that every worker writes
+    the same."""
+
+    def __init__(self, passphrase: str, stack: str, key: bytes | None = None) -> None:
+        fixed = _fixed(passphrase, stack)
+        self._salt, self._nonce = fixed[:8], fixed[8:20]
+        self._key = AESGCM(key or derived(passphrase, stack))
 
     @property
     def salt(self) -> str:
@@ -35,6 +41,10 @@ class Encryption:
 
     def _sealed(self, value: bytes, nonce: bytes) -> str:
         return f"v1:{_text(nonce)}:{_text(self._key.encrypt(nonce, value, None))}"
+
+
+def _fixed(passphrase: str, stack: str) -> bytes:
+    return hmac.digest(passphrase.encode(), f"twin:{stack}".encode(), "sha256")
 
 
 def _text(data: bytes) -> str:

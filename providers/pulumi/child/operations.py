@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import time
+from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,6 +66,7 @@ class Operations:
             Path(order["workspace"]),
             name=order["stack"],
             passphrase=os.environ["PULUMI_CONFIG_PASSPHRASE"],
+            key=b64decode(order["key"]) if order.get("key") else None,
             inline=not order.get("source"),
         )
         hook = order.get("lookup") if order.get("tree") else None

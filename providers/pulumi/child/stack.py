@@ -47,8 +47,11 @@ class CliFailed(Exception):
 class Workspace:
     """A folder with Pulumi.yaml and the stack's settings. All secrets of it come by environment, none by argv."""
 
-    def __init__(self, folder: Path, *, name: str, passphrase: str, inline: bool = True) -> None:
+    def __init__(
+        self, folder: Path, *, name: str, passphrase: str, key: bytes | None = None, inline: bool = True
+    ) -> None:
         self.folder, self.name = folder, name
+        self._key = key
         self._encryption: Encryption | None = None
         self._passphrase = passphrase
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -60,7 +63,7 @@ class Workspace:
     def configure(self, config: Mapping[str, Any], sealed: Collection[str] = ()) -> None:
         """Write the stack's settings, those of these names encrypted."""
         if self._encryption is None:
-            self._encryption = Encryption(self._passphrase, self.name)
+            self._encryption = Encryption(self._passphrase, self.name, self._key)
         secret = as_programs_read({name: config[name] for name in sealed if name in config})
         values: dict[str, Any] = {
             name: {"secure": self._encryption.seal(value)} if name in secret else value
