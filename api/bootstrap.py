@@ -40,6 +40,7 @@ from twin.service.changes import LocalChanges
 from twin.service.component_logs import ComponentLogs
 from twin.service.credentials import Revealing
 from twin.service.history import History
+from twin.service.inboxes import Inboxes
 from twin.service.personal_access import PersonalAccess
 from twin.service.principals import Tokens
 from twin.service.project_members import ProjectMembers
@@ -150,6 +151,7 @@ def _bind(
         project_members=ProjectMembers(store, changes),
         personal_access=PersonalAccess(store, vault),
         logs=ComponentLogs(store, opened),
+        inboxes=Inboxes(store, vault, changes),
         tokens=Tokens(store),
         refusals=Refusals(store),
         types=types,

@@ -13,6 +13,7 @@ from twin.service.blocks import Blocks
 from twin.service.component_logs import ComponentLogs
 from twin.service.credentials import Revealing
 from twin.service.history import History
+from twin.service.inboxes import Inboxes
 from twin.service.personal_access import PersonalAccess
 from twin.service.principals import Tokens
 from twin.service.project_members import ProjectMembers
@@ -36,6 +37,7 @@ class Services(Struct, frozen=True, kw_only=True):
     project_members: ProjectMembers
     personal_access: PersonalAccess
     logs: ComponentLogs
+    inboxes: Inboxes
     tokens: Tokens
     refusals: Refusals
     types: Mapping[str, ComponentType]

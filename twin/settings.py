@@ -76,6 +76,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_bundle_bytes: Annotated[
         int, Meta(ge=1_024, le=1_073_741_824), _told("Greatest size of a blueprint's folder, in bytes")
     ] = 10 * 1024 * 1024
+    max_delivery_bytes: Annotated[
+        int, Meta(ge=1_024, le=1_073_741_824), _told("Greatest size of what a forge's webhook may send, in bytes")
+    ] = 25 * 1024 * 1024
     slots: Annotated[int, Meta(ge=1, le=1_024), _told("Steps that one worker runs at the same time")] = 16
     lease: Annotated[
         Seconds, _told("A worker without a heartbeat for this long counts as dead and its steps are taken over")

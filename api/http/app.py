@@ -41,6 +41,7 @@ from api.http.tokens import create_token, list_tokens, revoke_token, who_am_i
 from api.http.tracing import Tracing
 from api.http.types import list_types
 from api.services import Services
+from api.webhooks.receiver import webhooks
 
 _PACKING = 1024 * 1024
 """Bytes that packing may add to a folder that does not compress."""
@@ -97,7 +98,7 @@ def create_app(services: Services, stopping: Stopping | None = None) -> Litestar
         stopping.stop()
 
     app = _Application(
-        route_handlers=[*ROUTES, bundles],
+        route_handlers=[*ROUTES, bundles, webhooks(services)],
         dependencies={
             "services": Provide(lambda: services, sync_to_thread=False),
             "stopping": Provide(lambda: stopping, sync_to_thread=False),

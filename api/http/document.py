@@ -30,6 +30,7 @@ _PROBLEMS: Mapping[int, tuple[str, str]] = {
     401: ("unauthenticated", "no valid token was given"),
     403: ("forbidden", "ci is not developer of project 'shop'"),
     404: ("not_found", "project 'shop' has no environment 'dve'"),
+    408: ("too_slow", "the body did not come to its end within 30 s"),
     409: ("conflict", "project 'shop' has an environment 'dev' already"),
     412: ("precondition_failed", "If-Match names version 7; the twin is at 9"),
     413: ("too_large", "the body is larger than this path takes"),

@@ -11,6 +11,8 @@ import pytest
 from twin.domain.decider import fold
 from twin.domain.errors import Unavailable
 from twin.domain.events import Event
+from twin.domain.inbox import INBOX
+from twin.domain.inbox import Event as InboxEvent
 from twin.domain.project import PROJECT
 from twin.domain.project import SCHEMA_V as PROJECT_SCHEMA_V
 from twin.domain.project import Event as ProjectEvent
@@ -21,6 +23,7 @@ from twin.domain.upcast import EVENTS, STATES, upcast_event, upcast_state
 GOLDEN = Path(__file__).parent.parent / "golden"
 HISTORIES = sorted(GOLDEN.glob("v*/*.json"))
 OF_PROJECTS = sorted(GOLDEN.glob("project/v*/*.json"))
+OF_INBOXES = sorted(GOLDEN.glob("inbox/v*/*.json"))
 
 
 class Golden(msgspec.Struct):
@@ -50,21 +53,28 @@ def test_what_was_to_be_done_is_still_to_be_done(golden):
     assert now == {(task["kind"], task["key"], task["queue"]) for task in golden.tasks}
 
 
-@pytest.mark.parametrize("path", OF_PROJECTS, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_a_project_s_history_is_read_as_it_was_written(path):
+OTHERS = [*((PROJECT, path) for path in OF_PROJECTS), *((INBOX, path) for path in OF_INBOXES)]
+
+
+@pytest.mark.parametrize(("decider", "path"), OTHERS, ids=lambda value: getattr(value, "kind", None) or value.stem)
+def test_the_history_of_another_entity_is_read_as_it_was_written(decider, path):
     golden = msgspec.json.decode(path.read_bytes(), type=Golden)
-    snapshot = PROJECT.decode_state(bytes(golden.snapshot), golden.schema_v)
-    assert fold(PROJECT, [PROJECT.decode_event(bytes(each), golden.schema_v) for each in golden.events]) == snapshot
-    now = {(task.kind, task.key, task.queue) for task in PROJECT.next_tasks(snapshot)}
+    snapshot = decider.decode_state(bytes(golden.snapshot), golden.schema_v)
+    assert fold(decider, [decider.decode_event(bytes(each), golden.schema_v) for each in golden.events]) == snapshot
+    now = {(task.kind, task.key, task.queue) for task in decider.next_tasks(snapshot)}
     assert now == {(task["kind"], task["key"], task["queue"]) for task in golden.tasks}
 
 
-@pytest.mark.parametrize(("paths", "newest"), [(HISTORIES, SCHEMA_V), (OF_PROJECTS, PROJECT_SCHEMA_V)])
+@pytest.mark.parametrize(
+    ("paths", "newest"), [(HISTORIES, SCHEMA_V), (OF_PROJECTS, PROJECT_SCHEMA_V), (OF_INBOXES, INBOX.schema_v)]
+)
 def test_every_version_has_histories(paths, newest):
     assert {path.parent.name for path in paths} == {f"v{number}" for number in range(1, newest + 1)}
 
 
-@pytest.mark.parametrize(("paths", "events"), [(HISTORIES, Event), (OF_PROJECTS, ProjectEvent)])
+@pytest.mark.parametrize(
+    ("paths", "events"), [(HISTORIES, Event), (OF_PROJECTS, ProjectEvent), (OF_INBOXES, InboxEvent)]
+)
 def test_every_event_stands_in_a_history(paths, events):
     told = {
         msgspec.json.decode(each)["type"]

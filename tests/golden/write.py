@@ -10,11 +10,13 @@ from typing import Any
 
 import msgspec
 
-from twin.domain import project
+from twin.domain import inbox, project
 from twin.domain.decider import Cause, Context, Decider, transition
 from twin.domain.environment import Follower, Membership, Seed
+from twin.domain.errors import Blocked, Transient
 from twin.domain.following import TellFollower, news
 from twin.domain.identity import TWIN, EnvironmentId
+from twin.domain.inbox import INBOX, DropBodies, EndDelivery, LeaveDeliveries, TakeDelivery
 from twin.domain.members import SyncMembers
 from twin.domain.project import PROJECT, EnvironmentsHaveIt, RemoveMember, SetMember
 from twin.domain.signals.abandon import Abandon
@@ -36,7 +38,7 @@ from twin.domain.signals.scale import Scale
 from twin.domain.signals.suspend import Suspend
 from twin.domain.signals.unprotect import Unprotect
 from twin.domain.signals.update import Update
-from twin.domain.steps import EndHold, FireTimer, Found, Looked, TellSource
+from twin.domain.steps import EndHold, FireTimer, Found, LiftBlock, Looked, TellSource
 from twin.domain.twin import ENVIRONMENT, SCHEMA_V
 from twin.testing.blueprints import guestbook, make_library
 from twin.testing.story import ALICE, BOB, START, Story
@@ -203,6 +205,31 @@ def members_come_and_go() -> tuple[project.Project | None, list[project.Event]]:
     return state, events
 
 
+def a_forge_s_deliveries() -> tuple[inbox.Inbox | None, list[inbox.Event]]:
+    """Some are handled, one waits for the forge, one for a human who mends it; then a new one comes."""
+    state: inbox.Inbox | None = None
+    events: list[inbox.Event] = []
+    names = {number: f"72d3162e-cc78-11e3-81ab-{number:012}" for number in range(1, 5)}
+    given: list[tuple[int, inbox.Input]] = [
+        *((0, TakeDelivery(target="github/main", delivery=names[each], event="pull_request")) for each in (1, 2)),
+        (0, EndDelivery(number=1, delivery=names[1], outcome="given", why="x/y#1", entities=("pr_1",))),
+        (0, LeaveDeliveries(through=2, waiting=1, failure=Transient("no answer"))),
+        (1, TakeDelivery(target="github/main", delivery=names[3], event="ping")),
+        (1, EndDelivery(number=3, delivery=names[3], outcome="ignored", why="of no use")),
+        (1, LeaveDeliveries(through=3, waiting=1, failure=Blocked("refused", key="github/main/token", mend="mend"))),
+        (2, LiftBlock("github/main/token")),
+        (2, LeaveDeliveries(through=3, waiting=1, failure=Transient("wait", retry_after=timedelta(minutes=5)))),
+        (190, DropBodies(oldest=START + timedelta(hours=1))),
+        (191, TakeDelivery(target="github/main", delivery=names[4], event="pull_request")),
+    ]
+    for hours, each in given:
+        now = START + timedelta(hours=hours)
+        context = Context(now=now, cause=Cause(TWIN), fresh_id=lambda prefix: prefix, jitter=0.5)
+        state, new = transition(INBOX, state, each, context)
+        events += new
+    return state, events
+
+
 def main() -> None:
     """Write what is missing."""
     for name, tell in STORIES.items():
@@ -214,6 +241,9 @@ def main() -> None:
     path = HERE / "project" / f"v{project.SCHEMA_V}" / "members-come-and-go.json"
     if not path.exists():
         write(path, PROJECT, *members_come_and_go())
+    path = HERE / "inbox" / f"v{inbox.SCHEMA_V}" / "a-forge-s-deliveries.json"
+    if not path.exists():
+        write(path, INBOX, *a_forge_s_deliveries())
 
 
 def write(path: Path, decider: Decider[Any, Any, Any], state: Any, events: list[Any]) -> None:

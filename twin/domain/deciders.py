@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from twin.domain.decider import Decider
+from twin.domain.inbox import INBOX
 from twin.domain.platform import PLATFORM
 from twin.domain.project import PROJECT
 from twin.domain.twin import ENVIRONMENT
 
-DECIDERS: Mapping[str, Decider[Any, Any, Any]] = {each.kind: each for each in (ENVIRONMENT, PLATFORM, PROJECT)}
+DECIDERS: Mapping[str, Decider[Any, Any, Any]] = {each.kind: each for each in (ENVIRONMENT, INBOX, PLATFORM, PROJECT)}

@@ -103,6 +103,20 @@ class StoredBlock(Struct, frozen=True, kw_only=True):
     entities: tuple[str, ...] = ()
 
 
+class StoredDelivery(Struct, frozen=True, kw_only=True):
+    """What a forge's webhook has sent. `id` is the forge's, `number` counts those of the target. `headers` are those
+    that matter, by their names in lower case; `body` is as it came, packed by who keeps it, None once it is dropped."""
+
+    target: str
+    id: str
+    number: int
+    event: str
+    headers: dict[str, str]
+    body: bytes | None
+    taken_at: datetime
+    handled_at: datetime | None = None
+
+
 class Claimed(Struct, frozen=True, kw_only=True):
     """A task leased to a worker. `epoch` fences: only a result with the task's present epoch is valid."""
 
@@ -229,6 +243,23 @@ class Tx(Protocol):
 
     def drop_token(self, name: str) -> bool:
         """Forget a token; False if there is none of that name."""
+        ...
+
+    def delivered(self, target: str, delivery: str) -> bool:
+        """Whether a delivery of that id was kept before. Lock the target's inbox first."""
+        ...
+
+    def keep_delivery(self, delivery: StoredDelivery) -> None:
+        """Keep a delivery that was not kept before."""
+        ...
+
+    def end_delivery(self, target: str, number: int) -> bool:
+        """Mark a delivery as handled; False if it is already."""
+        ...
+
+    def drop_deliveries(self, target: str, before: datetime) -> datetime | None:
+        """Drop the bodies of what was handled before a time, and keep the rest of it, for ever: what comes again is
+        known. When the oldest was handled that keeps its body; None if no handled one does."""
         ...
 
     def resolve_block(self, key: str, by: Actor) -> int | None:
@@ -377,6 +408,10 @@ class Reads(Protocol):
 
     async def target(self, name: str) -> tuple[Target | None, dict[str, tuple[int, bytes]]]:
         """A target as it is now, with the ciphertexts of its credentials by name, with their version."""
+        ...
+
+    async def undone(self, target: str, *, limit: int, after: int = 0) -> tuple[StoredDelivery, ...]:
+        """Deliveries that are not handled, in the order of their numbers, from the one after `after` on."""
         ...
 
     async def blueprints(self, name: str | None = None) -> tuple[StoredBlueprint, ...]:

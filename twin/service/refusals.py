@@ -1,23 +1,44 @@
-"""Being refused is history too: who tried what their roles do not allow."""
+"""Being refused is history too: who tried what their roles do not allow, and deliveries that nobody of ours sent."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
+from twin.domain.decider import Cause
+from twin.domain.identity import TWIN
 from twin.domain.platform import PLATFORM, PLATFORM_ID, Fact
 from twin.ports.store import Store, Tx
+from twin.service.floods import Floods
 from twin.service.principals import Request
 
 
 class Refusals:
-    """Records refused requests on the platform's chain. Only of known principals: strangers could fill the log."""
+    """Records refused requests on the platform's chain. `seconds` is a clock that never goes back."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, seconds: Callable[[], float] = time.monotonic) -> None:
         self._store = store
+        self._seconds = seconds
+        self._floods = Floods()
 
     async def record(self, request: Request, what: str, why: str) -> None:
-        """One refusal; `what` is such as `DELETE /v1/environments/env_1`."""
+        """One refusal of a known principal; `what` is such as `DELETE /v1/environments/env_1`."""
         fact = Fact(what="request_refused", details={"request": what, "reason": why})
+        await self._keep(fact, request.cause)
 
+    async def of_stranger(self, target: str, why: str, *, known: bool, sender: str, request_id: str) -> None:
+        """One refused delivery. Strangers could fill the log: of many alike only some are recorded, with the number of
+        those before that were not. `known`: such a target is configured; `sender`: the address that it came from."""
+        unrecorded = self._floods.let(f"{target} {why}" if known else "unknown", self._seconds())
+        if unrecorded is None:
+            return
+        details: dict[str, str | int] = {"target": target[:200], "reason": why, "from": sender}
+        if unrecorded:
+            details["unrecorded_before"] = unrecorded
+        await self._keep(Fact(what="delivery_refused", details=details), Cause(TWIN, request_id))
+
+    async def _keep(self, fact: Fact, cause: Cause) -> None:
         def keep(tx: Tx) -> None:
-            tx.transition(PLATFORM.kind, PLATFORM_ID, fact, request.cause)
+            tx.transition(PLATFORM.kind, PLATFORM_ID, fact, cause)
 
         await self._store.transact(keep)

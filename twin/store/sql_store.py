@@ -22,12 +22,13 @@ from twin.ports.store import (
     Page,
     StoredBlock,
     StoredBlueprint,
+    StoredDelivery,
     StoredSecret,
     StoredToken,
     Tx,
     Verification,
 )
-from twin.store import access, audit, blocks, ciphertexts, library, reads, tasks
+from twin.store import access, audit, blocks, ciphertexts, deliveries, library, reads, tasks
 from twin.store.moments import from_micros, optional_micros, optional_moment
 from twin.store.transact import Deciders, Driver
 from twin.store.tx import SqlTx
@@ -140,6 +141,10 @@ class SqlStore:
         return await self._driver.look(
             lambda c: (library.one_target(c, name), ciphertexts.of_component(c, PLATFORM_ID, name, None))
         )
+
+    async def undone(self, target: str, *, limit: int, after: int = 0) -> tuple[StoredDelivery, ...]:
+        """Deliveries that are not handled, in the order of their numbers."""
+        return await self._driver.read(lambda c: deliveries.undone(c, target, limit, after))
 
     async def blueprints(self, name: str | None = None) -> tuple[StoredBlueprint, ...]:
         """Published versions, newest first."""

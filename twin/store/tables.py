@@ -275,3 +275,34 @@ idempotency = Table(
     PrimaryKeyConstraint("principal", "key"),
     Index("ix_idempotency_expires_at", "expires_at"),
 )
+
+_KEPT = "handled_at IS NOT NULL AND body IS NOT NULL"
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("target", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("headers", _Json, nullable=False),
+    Column("body", LargeBinary),
+    Column("taken_at", BigInteger, nullable=False),
+    Column("handled_at", BigInteger),
+    PrimaryKeyConstraint("target", "id"),
+    Index(
+        "uq_deliveries_undone",
+        "target",
+        "number",
+        unique=True,
+        sqlite_where=text("handled_at IS NULL"),
+        postgresql_where=text("handled_at IS NULL"),
+    ),
+    Index(
+        "ix_deliveries_kept",
+        "target",
+        "handled_at",
+        sqlite_where=text(_KEPT),
+        postgresql_where=text(_KEPT),
+    ),
+)

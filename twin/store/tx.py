@@ -11,8 +11,16 @@ from sqlalchemy import bindparam, select
 from twin.domain.decider import Cause
 from twin.domain.identity import Actor
 from twin.domain.targets import Target
-from twin.ports.store import Claimed, IdempotentReply, StoredBlueprint, StoredSecret, StoredToken, Transition
-from twin.store import access, blocks, ciphertexts, library, tasks, transition
+from twin.ports.store import (
+    Claimed,
+    IdempotentReply,
+    StoredBlueprint,
+    StoredDelivery,
+    StoredSecret,
+    StoredToken,
+    Transition,
+)
+from twin.store import access, blocks, ciphertexts, deliveries, library, tasks, transition
 from twin.store.moments import from_micros
 from twin.store.prepared import Prepared
 from twin.store.tables import entities
@@ -168,6 +176,22 @@ class SqlTx:
     def drop_token(self, name: str) -> bool:
         """Forget a token."""
         return access.drop_token(self._connection, name)
+
+    def delivered(self, target: str, delivery: str) -> bool:
+        """Whether a delivery of that id was kept before."""
+        return deliveries.known(self._connection, target, delivery)
+
+    def keep_delivery(self, delivery: StoredDelivery) -> None:
+        """Keep a delivery."""
+        deliveries.keep(self._connection, delivery)
+
+    def end_delivery(self, target: str, number: int) -> bool:
+        """Mark a delivery as handled."""
+        return deliveries.end(self._connection, target, number, self._tx.now())
+
+    def drop_deliveries(self, target: str, before: datetime) -> datetime | None:
+        """Drop the bodies of what was handled before a time."""
+        return deliveries.drop(self._connection, target, before)
 
     def resolve_block(self, key: str, by: Actor) -> int | None:
         """Make due every twin's block task of that key."""

@@ -38,6 +38,7 @@ from twin.service.changes import LocalChanges
 from twin.service.component_logs import ComponentLogs
 from twin.service.credentials import Revealing
 from twin.service.history import History
+from twin.service.inboxes import Inboxes
 from twin.service.personal_access import PersonalAccess
 from twin.service.principals import Tokens, hash_of
 from twin.service.project_members import ProjectMembers
@@ -152,6 +153,7 @@ class World:
             revealing=Revealing(self.store, self.vault),
             logs=ComponentLogs(self.store, Open(self.chatty)),
             refusals=Refusals(self.store),
+            inboxes=Inboxes(self.store, self.vault, self.changes),
             tokens=Tokens(self.store),
             types=TYPES,
             settings=settings,

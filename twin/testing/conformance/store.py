@@ -19,14 +19,9 @@ from twin.domain.decider import Cause
 from twin.domain.errors import Conflict, Invalid, Rejected, Unavailable
 from twin.domain.identity import Actor
 from twin.domain.targets import Target
-from twin.ports.store import (
-    EventFilter,
-    IdempotentReply,
-    StoredBlueprint,
-    StoredToken,
-    Tx,
-)
+from twin.ports.store import EventFilter, IdempotentReply, StoredBlueprint, StoredToken, Tx
 from twin.store import SqlStore
+from twin.testing.conformance.store_deliveries import DeliveriesConformance
 from twin.testing.conformance.store_queue import QueueConformance
 from twin.testing.conformance.store_setting import (
     ANNA,
@@ -41,7 +36,7 @@ from twin.testing.conformance.store_setting import (
 from twin.testing.counter import KIND, Add, Close, End, Open, Stop
 
 
-class StoreConformance(QueueConformance):
+class StoreConformance(QueueConformance, DeliveriesConformance):
     """The suite."""
 
     # --- transitions

@@ -1,0 +1,43 @@
+"""The port to what forges deliver by webhook: each edge reads its own forge's form.
+
+What is delivered is a hint and no more. So this is all that is read of it; all else is asked of the forge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from msgspec import Struct
+
+
+class Comment(Struct, frozen=True, kw_only=True):
+    """What somebody wrote on a pull request. `id` is the forge's, `text` its first line."""
+
+    id: str
+    author: str
+    text: str
+
+
+class News(Struct, frozen=True, kw_only=True):
+    """Something happened to a pull request. `hosts` are those that the delivery claims to tell of, as `host` or
+    `host:port`. `comment`: only if it is a command."""
+
+    hosts: tuple[str, ...]
+    repository: str
+    number: int
+    comment: Comment | None = None
+
+
+class Nothing(Struct, frozen=True):
+    """Nothing that concerns previews, and why."""
+
+    why: str
+
+
+class Translates(Protocol):
+    """Reads deliveries of one kind of forge."""
+
+    def __call__(self, event: str, headers: Mapping[str, str], body: bytes) -> News | Nothing:
+        """What a delivery says. Of what cannot be read it says so: it raises nothing."""
+        ...
