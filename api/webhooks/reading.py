@@ -23,6 +23,8 @@ _NAME = r"(?!\.{1,2}(?:/|$))[A-Za-z0-9_.-]{1,100}"
 _REPOSITORY = re.compile(f"{_NAME}/{_NAME}")
 _LOGIN = re.compile(rf"{_NAME}(\[bot\])?")
 
+_WORD = re.compile(r"[a-z_]{1,50}")
+
 Number = Annotated[int, Meta(ge=1, le=2**53)]
 
 T = TypeVar("T")
@@ -120,6 +122,7 @@ def of_pull_request(told: PullRequestEvent) -> News:
     """Something happened to it; what, the forge is asked."""
     base = told.pull_request.base.repo
     return News(
+        what=_what("pull_request", told.action),
         hosts=_hosts(told.repository.html_url, told.pull_request.html_url, base.html_url),
         repository=_repository(told.repository, base),
         number=told.number,
@@ -135,7 +138,12 @@ def of_comment(told: CommentEvent) -> News | Nothing:
     given = _command(told.comment)
     if isinstance(given, Nothing):
         return given
-    return News(hosts=hosts, repository=repository, number=told.issue.number, comment=given)
+    what = _what("issue_comment", told.action)
+    return News(what=what, hosts=hosts, repository=repository, number=told.issue.number, comment=given)
+
+
+def _what(event: str, action: str) -> str:
+    return f"{event}.{action}" if _WORD.fullmatch(action) else event
 
 
 def _repository(repository: Repository, *others: Repository) -> str:

@@ -5,7 +5,7 @@ A delivery is marked as handled in the transaction of its hints. Whatever a cras
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -30,10 +30,13 @@ from twin.domain.inbox import (
 from twin.domain.pulls import Permission
 from twin.ports.changes import Changes
 from twin.ports.clock import Clock
-from twin.ports.deliveries import Comment, News, Nothing, Translates
+from twin.ports.deliveries import News, Nothing, Translates
 from twin.ports.forge import OpenForges
 from twin.ports.store import Claimed, Store, StoredDelivery, Tx
 from twin.service.inboxes import unpacked
+
+Telling = Callable[[Tx], str]
+"""Tells a pull request; returns its entity."""
 
 _PAGE = 20
 """Deliveries that are read at once: each may be large."""
@@ -44,16 +47,13 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 class PullRequests(Protocol):
     """Where news go: to the pull requests of each preview source."""
 
-    async def sources(self, forge: str, repository: str) -> tuple[str, ...]:
-        """The preview sources of a repository on a forge."""
+    async def told(self, delivery: StoredDelivery, news: News, permission: Permission) -> tuple[Telling, ...]:
+        """What is to be done about it, for each source that names the repository: it is done in one transaction with
+        all the others. `permission`: of whoever commands. Raises `Terminal` if it is no command at all."""
         ...
 
-    def hint(self, tx: Tx, source: str, number: int, delivery: str) -> str:
-        """Tell a pull request that it may have changed. Returns its entity."""
-        ...
-
-    def command(self, tx: Tx, source: str, number: int, given: Comment, permission: Permission, delivery: str) -> str:
-        """Tell it what somebody wants of it who may do so much in its repository. Returns its entity."""
+    async def followed(self, forge: str, repository: str) -> bool:
+        """Whether any preview source names the repository."""
         ...
 
 
@@ -141,26 +141,17 @@ class InboxErrands:
         if strange := sorted({host for host in news.hosts if host.casefold() != home}):
             why = f"it tells of {', '.join(strange)}, and {delivery.target} is {home}"
             return await self._end(entity, delivery, _ignore(why))
-        sources = await self._pulls.sources(delivery.target, news.repository)
-        if not sources:
+        if not await self._pulls.followed(delivery.target, news.repository):
             return await self._end(entity, delivery, _ignore(f"no preview source names {news.repository}"))
         permission: Permission = "none"
         if news.comment is not None:
             if isinstance(before, Transient):  # a forge that does not answer is not asked for each of many
                 raise before
             permission = await forge.permission(news.repository, news.comment.author)
+        tellings = await self._pulls.told(delivery, news, permission)
 
         def give(tx: Tx) -> _Done:
-            if news.comment is None:
-                given = [self._pulls.hint(tx, each, news.number, delivery.id) for each in sources]
-                why = f"{news.repository}#{news.number} may have changed"
-            else:
-                who, command = news.comment.author, news.comment
-                given = [
-                    self._pulls.command(tx, each, news.number, command, permission, delivery.id) for each in sources
-                ]
-                why = f"{who} wrote {command.text!r} on {news.repository}#{news.number}"
-            return _Done("given", why, tuple(given))
+            return _Done("given", _why(news), tuple(tell(tx) for tell in tellings))
 
         try:
             await self._end(entity, delivery, give)
@@ -198,6 +189,13 @@ class InboxErrands:
         for told in await self._store.transact(end):
             self._changes.notify(told)
         self._changes.notify(entity)
+
+
+def _why(news: News) -> str:
+    place = f"{news.repository}#{news.number}"
+    if news.comment is None:
+        return f"{place} may have changed: {news.what}"
+    return f"{news.comment.author} wrote {news.comment.text!r} on {place}"
 
 
 def _ignore(why: str) -> Any:

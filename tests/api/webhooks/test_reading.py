@@ -32,7 +32,8 @@ def why(answer: News | Nothing) -> str:
 @pytest.mark.parametrize("action", ["opened", "closed", "synchronize", "synchronized", "labeled", "never heard of"])
 def test_whatever_happens_to_a_pull_request_is_a_hint(kind: str, action: str) -> None:
     told = read(kind, "pull_request", pull_request(action=action))
-    assert told == News(hosts=("github.com",), repository="ada/shop", number=42)
+    what = "pull_request" if " " in action else f"pull_request.{action}"
+    assert told == News(what=what, hosts=("github.com",), repository="ada/shop", number=42)
 
 
 @BOTH
