@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from twin.domain.pulls import Pull
 from twin.forges.listing import Contradiction
@@ -131,4 +131,4 @@ class Status(Struct):
 class Statuses(Struct):
     """The latest of each context; null if there is none."""
 
-    statuses: list[Status] | None = field(default_factory=list)
+    statuses: list[Status] | None

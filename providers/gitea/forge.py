@@ -146,8 +146,10 @@ class GiteaForge:
             "description": wanted.description,
             "target_url": wanted.target_url,
         }
-        if await self._client.call("POST", repository, f"/statuses/{sha}", body=body) is None:
+        said = await self._client.call("POST", repository, f"/statuses/{sha}", body=body)
+        if said is None:
             raise await self._client.gone(repository, f"commit {sha}")
+        self._client.decoded(said, answers.Status)
 
     async def deploy(self, repository: str, sha: str, environment: str, report: Report) -> None:
         """Nothing: Gitea has no deployments."""

@@ -21,7 +21,7 @@ PROJECT = Path(__file__).parent.parent.parent
 PROGRAM = PROJECT / ".tools" / "gitea"
 FILES = PROJECT / ".tools" / "gitea-files"
 
-PER_PAGE = 5
+PER_PAGE = 3
 """Entries of a page at most, whatever is asked for: few pull requests fill more than one."""
 
 PASSWORD = "correct-horse-battery-staple"
@@ -164,10 +164,9 @@ class Gitea:
 
     def repository(self, owner: Account, name: str, *, private: bool = False) -> Repository:
         """A new repository with a first commit on `main`."""
-        owner.call("POST", "/user/repos", {"name": name, "private": private, "default_branch": "main"})
-        made = self._open(owner, f"{owner.login}/{name}")
-        made.commit("main", {"README.md": f"# {name}\n"})
-        return made
+        body = {"name": name, "private": private, "default_branch": "main", "auto_init": True}
+        owner.call("POST", "/user/repos", body)
+        return self._open(owner, f"{owner.login}/{name}")
 
     def fork(self, repository: Repository, by: Account) -> Repository:
         """A fork, under the repository's name; the one that there is."""
@@ -224,6 +223,10 @@ class Repository:
         self._git("commit", "--quiet", "--allow-empty", "--message", f"Change {', '.join(files)}")
         self._git("push", "--quiet", *(["--force"] if force else []), "origin", f"HEAD:refs/heads/{branch}", by=pusher)
         return self._git("rev-parse", "HEAD")
+
+    def copy(self, branch: str, *names: str) -> None:
+        """More branches at a branch's last commit, by one push."""
+        self._git("push", "--quiet", "origin", *(f"origin/{branch}:refs/heads/{each}" for each in names), by=self.owner)
 
     def pull(
         self, branch: str, *, title: str = "A change", base: str = "main", by: Account | None = None, head: str = ""

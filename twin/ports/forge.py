@@ -2,8 +2,9 @@
 
 Every call raises `Transient` if the forge cannot answer now (network, its own errors, a rate limit: then with
 `retry_after`), `Blocked` if a human must mend something first (a token that is refused, a repository that is not
-visible), `Terminal` if it can never succeed as asked (what is no repository's name, a commit that the forge does not
-know, a file that is too large). A repository is named `owner/name`; a commit by the whole of its id.
+visible), `Terminal` if it can never succeed as asked (what is no repository's name, a file that is too large). A
+repository is named `owner/name`; a commit by the whole of its id, and one that the forge does not know is `Transient`:
+it may not have fetched it yet.
 """
 
 from __future__ import annotations
@@ -69,8 +70,8 @@ class Forge(Protocol):
         ...
 
     async def deploy(self, repository: str, sha: str, environment: str, report: Report) -> None:
-        """The deployment of a commit to an environment, made if it is not there. Nothing where the forge has no such
-        thing."""
+        """The deployment of a commit to an environment, made if it is not there, but not only to be inactive. Nothing
+        where the forge has no such thing."""
         ...
 
     def clone_url(self, repository: str) -> str:

@@ -5,6 +5,9 @@ import pytest
 # The suites are no test modules, so pytest would not explain their failed assertions unless told.
 pytest.register_assert_rewrite(
     "twin.testing.conformance.access",
+    "twin.testing.conformance.forge",
+    "twin.testing.conformance.forge_hooks",
+    "twin.testing.conformance.forge_trouble",
     "twin.testing.conformance.provider",
     "twin.testing.conformance.provider_hooks",
     "twin.testing.conformance.rotation",

@@ -1,0 +1,152 @@
+"""What we read of GitHub's answers.
+
+githubkit has models of all of it, some hundred fields for a pull request. We read a dozen of them, so that a field that
+GitHub fills otherwise than its description says stops nothing that does not use it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from msgspec import Struct, field
+
+from twin.domain.pulls import Pull
+from twin.forges.listing import Contradiction
+
+
+class User(Struct):
+    """Who wrote something."""
+
+    login: str
+
+
+class AppItself(Struct):
+    """The app that we are. `slug` is its name in addresses and in the login of its bot."""
+
+    slug: str
+
+
+class Repository(Struct):
+    """The repository of a branch."""
+
+    id: int
+    full_name: str
+
+
+class Branch(Struct):
+    """One side of a pull request. `repo` is null when the fork is gone."""
+
+    ref: str
+    sha: str
+    repo: Repository | None = None
+
+
+class Label(Struct):
+    """A label."""
+
+    name: str
+
+
+class PullRequest(Struct):
+    """One pull request. `changed_files` stands only in the answer for a single one."""
+
+    number: int
+    user: User | None
+    title: str
+    state: str
+    html_url: str
+    updated_at: datetime
+    base: Branch
+    head: Branch
+    draft: bool = False
+    merged_at: datetime | None = None
+    labels: list[Label] = field(default_factory=list)
+    changed_files: int | None = None
+
+    def told(self, repository: str) -> Pull:
+        """As the twin sees it. Raises `Contradiction` for a state that GitHub does not document."""
+        if self.state not in ("open", "closed"):
+            raise Contradiction(f"pull request {self.number} is {self.state}")
+        return Pull(
+            repository=repository,
+            number=self.number,
+            state="open" if self.state == "open" else "closed" if self.merged_at is None else "merged",
+            draft=self.draft,
+            title=self.title,
+            author=self.user.login if self.user else "ghost",
+            head_sha=self.head.sha,
+            head_branch=self.head.ref,
+            head_repository=self._head_repository(repository),
+            base_branch=self.base.ref,
+            labels=tuple(sorted(label.name for label in self.labels)),
+            url=self.html_url,
+            updated_at=self.updated_at.astimezone(UTC),
+        )
+
+    def _head_repository(self, repository: str) -> str | None:
+        """By id, for names change: a repository that was renamed answers under its old name too."""
+        if self.head.repo is None:
+            return None
+        same = self.base.repo is not None and self.head.repo.id == self.base.repo.id
+        return repository if same else self.head.repo.full_name
+
+
+class ChangedFile(Struct):
+    """A file that a pull request changes; with its old name, if it was renamed."""
+
+    filename: str
+    previous_filename: str | None = None
+
+
+class Permission(Struct):
+    """What somebody may do; GitHub folds `maintain` and `triage` into these."""
+
+    permission: str
+
+
+class Content(Struct):
+    """An entry of a commit's tree; the content in base64, unless it is too large for that."""
+
+    type: str
+    size: int = 0
+    encoding: str | None = None
+    content: str | None = None
+
+
+class Comment(Struct):
+    """A comment under a pull request."""
+
+    id: int
+    html_url: str
+    body: str | None = None
+    user: User | None = None
+
+
+class Status(Struct):
+    """What was said of a commit under one context."""
+
+    state: str
+    context: str
+    description: str | None = None
+    target_url: str | None = None
+
+
+class Statuses(Struct):
+    """The latest of each context."""
+
+    statuses: list[Status]
+
+
+class Deployment(Struct):
+    """A deployment of a commit."""
+
+    id: int
+    creator: User | None = None
+
+
+class DeploymentStatus(Struct):
+    """What was said of a deployment. What was not given is an empty text."""
+
+    state: str
+    description: str = ""
+    environment_url: str = ""

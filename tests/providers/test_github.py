@@ -1,0 +1,316 @@
+"""GitHub by the suite of forges, on a server of its documented ways; as a token's user and as an app."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import time
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from providers.github import KIND
+from providers.github.forge import STATES
+from tests.providers.github_server import APP_ID, INSTALLATION_ID, SLUG, GitHub, Json
+from twin.domain.errors import Blocked, Invalid, Transient
+from twin.domain.pulls import Permission
+from twin.domain.targets import Target
+from twin.ports.forge import Report
+from twin.testing.conformance.forge import ForgeConformance
+from twin.testing.conformance.forge_hooks import MARKER, PENDING, Said
+from twin.testing.loopback import Answer
+from twin.testing.meddling import Meddler, instead
+
+_numbers = itertools.count(1)
+
+
+class GitHubWorld:
+    """A repository and its people; who uses it by the API is the code under test alone."""
+
+    def __init__(self, github: GitHub, us: str) -> None:
+        self.github, self.us = github, us
+        self._it = github.add("shop/guestbook", readers=("*",))
+        self.hidden = github.add("shop/secret-plans", readers=("shop",))["full_name"]
+        self.people: Mapping[Permission, str] = {"read": "reader", "write": "writer", "admin": "shop"}
+        self._it["people"] = {login: permission for permission, login in self.people.items()}
+
+    @property
+    def repository(self) -> str:
+        return str(self._it["full_name"])
+
+    async def open_pull(
+        self,
+        *,
+        title: str = "A change",
+        draft: bool = False,
+        fork: bool = False,
+        labels: tuple[str, ...] = (),
+        files: Mapping[str, str] | None = None,
+    ) -> int:
+        number = len(self._it["pulls"]) + 1
+        author = "visitor" if fork else "shop"
+        head = f"visitor/guestbook-{number}" if fork else self.repository
+        if fork:
+            self.github.add(head, readers=("*",))
+        self._it["pulls"][number] = {
+            "number": number,
+            "title": title,
+            "state": "open",
+            "draft": draft,
+            "author": author,
+            "labels": labels,
+            "branch": f"change-{number}",
+            "head_repository": head,
+            "files": {},
+            "comments": [],
+            "merged_at": None,
+        }
+        await self.push(number, files or {"new.txt": "new"})
+        return number
+
+    def _pull(self, number: int) -> Json:
+        pull: Json = self._it["pulls"][number]
+        pull["updated_at"] = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        return pull
+
+    async def push(self, number: int, files: Mapping[str, str]) -> str:
+        pull = self._pull(number)
+        pull["files"] = pull["files"] | {name: text.encode() for name, text in files.items()}
+        pull["sha"] = hashlib.sha1(f"{number} {next(_numbers)}".encode()).hexdigest()
+        self._it["commits"][pull["sha"]] = {"README.md": b"# guestbook\n", **pull["files"]}
+        return str(pull["sha"])
+
+    async def head(self, number: int) -> str:
+        return str(self._it["pulls"][number]["sha"])
+
+    async def close(self, number: int, *, merge: bool = False) -> None:
+        self._pull(number)["state"] = "closed"
+        self._pull(number)["merged_at"] = "2026-01-01T00:00:00Z" if merge else None
+
+    async def reopen(self, number: int) -> None:
+        self._pull(number)["state"] = "open"
+
+    async def remove_fork(self, number: int) -> None:
+        del self.github.repositories[self._it["pulls"][number]["head_repository"]]
+        self._it["pulls"][number]["head_repository"] = None
+
+    async def rename(self) -> str:
+        old, new = self.repository, "shop/visitors"
+        self.github.repositories[new] = self.github.repositories.pop(old)
+        self.github.moved[old] = new
+        for pull in self._it["pulls"].values():
+            pull["head_repository"] = new if pull["head_repository"] == old else pull["head_repository"]
+        self._it["full_name"] = new
+        return old
+
+    async def comment(self, number: int, body: str, *, ours: bool = False) -> None:
+        self.github.comment(self._it, number, self.us if ours else "visitor", body)
+
+    async def comments(self, number: int) -> list[tuple[str, str]]:
+        return [(each["author"], each["body"]) for each in self._it["pulls"][number]["comments"]]
+
+    async def statuses(self, sha: str) -> dict[str, list[Said]]:
+        said: dict[str, list[Said]] = {}
+        for each in reversed(self._it["statuses"]):
+            if each["sha"] == sha:
+                told = Said(state=each["state"], summary=each["description"], url=each["target_url"])
+                said.setdefault(each["context"], []).append(told)
+        return said
+
+    async def deployments(self, sha: str, environment: str) -> list[Said | None]:
+        def told(said: list[Json]) -> Said | None:
+            return (
+                Said(state=said[-1]["state"], summary=said[-1]["description"], url=said[-1]["environment_url"] or None)
+                if said
+                else None
+            )
+
+        return [
+            told(each["said"])
+            for each in self._it["deployments"].values()
+            if (each["sha"], each["environment"]) == (sha, environment)
+        ]
+
+
+class TestWithToken(ForgeConformance):
+    """As the user of a personal access token."""
+
+    kind = KIND
+    page_size = 100
+    has_deployments = True
+    conditional = True
+    states: ClassVar = STATES
+
+    @property
+    def limits(self) -> Mapping[str, tuple[Answer, float]]:  # type: ignore[override]
+        def said(status: int, text: str, **headers: str) -> Answer:
+            given = {name.replace("_", "-"): value for name, value in headers.items()}
+            return Answer(status=status, headers=given, body=f'{{"message": "{text}"}}'.encode())
+
+        soon = str(int(time.time()) + 90)
+        primary = "API rate limit exceeded for user ID 1."
+        secondary = "You have exceeded a secondary rate limit. Please wait a few minutes."
+        return {
+            "primary": (said(403, primary, x_ratelimit_remaining="0", x_ratelimit_reset=soon), 90),
+            "primary as 429": (said(429, primary, x_ratelimit_remaining="0", x_ratelimit_reset=soon), 90),
+            "secondary": (said(403, secondary, retry_after="30"), 30),
+            "secondary without a time": (said(403, secondary), 60),
+            "without any word": (said(429, "", retry_after="5"), 5),
+            "a clock that is wrong": (said(403, primary, x_ratelimit_remaining="0", x_ratelimit_reset="9" * 10), 7200),
+        }
+
+    @pytest.fixture
+    async def github(self) -> AsyncIterator[GitHub]:
+        async with GitHub() as server:
+            yield server
+
+    @pytest.fixture
+    def world(self, github: GitHub) -> GitHubWorld:
+        self.upstream = github.url
+        self.credentials = {"token": github.token("twin-bot"), "webhook_secret": "a-secret-of-some-length"}
+        return GitHubWorld(github, "twin-bot")
+
+    def config(self, origin: str) -> Mapping[str, Any]:
+        return {"url": "https://github.example", "api_url": origin}
+
+    def refused(self) -> Mapping[str, str]:
+        return {"token": "ghp_0123456789"}
+
+    async def test_unchanged_listing_costs_nothing_of_the_rate(self, world: GitHubWorld, between: Meddler) -> None:
+        forge = self.open(between.url)
+        for _ in range(100):
+            await world.open_pull()
+        listing = await forge.open_pulls(world.repository)
+        # One page is full: a next one might follow.
+        pages = [call.query["page"] for call in between.seen if self.is_listing(call)]
+        assert pages == ["1", "2", "1"]
+        number = await world.open_pull()
+        await world.close(number)
+        await world.push(1, {"a": "b"})
+        changed = await forge.open_pulls(world.repository, listing.mark)
+        assert changed.pulls is not None
+        assert len(changed.pulls) == 100
+        await forge.close()
+
+    async def test_more_files_than_github_tells(self, world: GitHubWorld, between: Meddler) -> None:
+        forge = self.open(between.url)
+        number = await world.open_pull(files={f"{n:05}": "" for n in range(3001)})
+        assert await forge.changed_paths(world.repository, number) is None
+        number = await world.open_pull(files={f"{n:05}": "" for n in range(3000)})
+        assert len(await forge.changed_paths(world.repository, number) or ()) == 3000
+        await forge.close()
+
+    async def test_earlier_commit_of_the_environment_is_inactive_when_the_next_succeeds(
+        self, world: GitHubWorld, between: Meddler
+    ) -> None:
+        forge = self.open(between.url)
+        number = await world.open_pull()
+        first = await world.head(number)
+        ready = Report(context="twin", outcome="success", summary="ready")
+        await forge.deploy(world.repository, first, "pr-1", ready)
+        second = await world.push(number, {"a": "b"})
+        await forge.deploy(world.repository, second, "pr-1", PENDING)
+        await forge.deploy(world.repository, second, "pr-1", ready)
+        states = [[each and each.state for each in await world.deployments(sha, "pr-1")] for sha in (first, second)]
+        assert states == [["inactive"], ["success"]]
+        await forge.close()
+
+    async def test_doubled_deployment_goes(self, world: GitHubWorld, between: Meddler) -> None:
+        forges = [self.open(between.url) for _ in range(2)]
+        sha = await world.head(await world.open_pull())
+        between.rule = instead(
+            Answer(body=b"[]"),
+            when=lambda call: call.method == "GET" and call.path.endswith("/deployments") and len(between.seen) <= 4,
+        )
+        for forge in forges:
+            try:
+                await forge.deploy(world.repository, sha, "pr-1", PENDING)
+            except Transient:  # what it made is not shown yet
+                await forge.deploy(world.repository, sha, "pr-1", PENDING)
+            await forge.close()
+        assert [each and each.state for each in await world.deployments(sha, "pr-1")] == ["in_progress"]
+
+
+class TestAsApp(TestWithToken):
+    """As the installation of an app: a JWT by its key, and for it a token of an hour."""
+
+    @pytest.fixture
+    def world(self, github: GitHub) -> GitHubWorld:
+        self.upstream = github.url
+        self.credentials = {"private_key": github.private_key}
+        return GitHubWorld(github, f"{SLUG}[bot]")
+
+    def config(self, origin: str) -> Mapping[str, Any]:
+        app = {"app_id": APP_ID, "installation_id": INSTALLATION_ID}
+        return {"url": "https://github.example", "api_url": origin, "app": app}
+
+    def refused(self) -> Mapping[str, str]:
+        other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+        return {"private_key": other.private_bytes(encoding, form, serialization.NoEncryption()).decode()}
+
+    async def test_token_of_the_installation_is_used_until_it_ends(
+        self, github: GitHub, world: GitHubWorld, between: Meddler
+    ) -> None:
+        forge = self.open(between.url)
+        number = await world.open_pull()
+        for _ in range(3):
+            await forge.pull(world.repository, number)
+        assert len(github.installed) == 1
+        (token,) = github.installed
+        github.installed[token] = datetime.now(UTC)  # withdrawn
+        await forge.put_comment(world.repository, number, MARKER, "hello")
+        assert len(github.installed) == 2
+        assert await world.comments(number) == [(f"{SLUG}[bot]", f"{MARKER}\nhello")]
+        await forge.close()
+
+    async def test_installation_that_is_gone_is_blocked(self, world: GitHubWorld, between: Meddler) -> None:
+        forge = self.open(between.url)
+        for status in (403, 404):
+            between.rule = instead(
+                Answer(status=status, body=b'{"message": "This installation has been suspended"}'),
+                when=lambda call: call.path.endswith("/access_tokens"),
+            )
+            with pytest.raises(Blocked) as gone:
+                await forge.pull(world.repository, 1)
+            assert gone.value.key == "github/test/installation"
+        await forge.close()
+
+
+RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+PEM = RSA.private_bytes(
+    serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+).decode()
+APP = {"app": {"app_id": 1, "installation_id": 2}}
+
+
+@pytest.mark.parametrize(
+    ("config", "credentials", "field"),
+    [
+        ({}, {}, "credentials.token"),
+        (APP, {}, "credentials.private_key"),
+        (APP, {"token": "ghp_x", "private_key": PEM}, "credentials.token"),
+        ({}, {"token": "ghp_x", "private_key": PEM}, "credentials.private_key"),
+        (APP, {"private_key": "no key at all"}, "credentials.private_key"),
+        ({"app": {"app_id": 0, "installation_id": 2}}, {"private_key": PEM}, "config.app.app_id"),
+        ({"url": "https://u:p@github.example"}, {"token": "ghp_x"}, "config.url"),
+        ({}, {"token": "two\nlines"}, "credentials.token"),
+    ],
+)
+def test_wrong_configuration_names_the_field(config: Any, credentials: Any, field: str) -> None:
+    with pytest.raises(Invalid) as wrong:
+        KIND.check(Target(name="github/main", provider="github", config=config), credentials)
+    assert wrong.value.field == field
+    assert not any(value in str(wrong.value) for value in credentials.values())
+
+
+def test_api_is_where_each_kind_of_github_has_it() -> None:
+    from providers.github.spec import configured
+
+    assert configured({}, {"token": "t"})[0].api == "https://api.github.com"
+    assert configured({"url": "https://git.example/"}, {"token": "t"})[0].api == "https://git.example/api/v3"
+    KIND.check(Target(name="github/main", provider="github", config=APP), {"private_key": PEM})
