@@ -1,0 +1,380 @@
+"""The preview source as an entity: one repository's configuration, and the slots of what may live at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import msgspec
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from twin.domain.decider import AT_ONCE, Context, EntityIndex, TaskSpec
+from twin.domain.errors import Invalid, NotFound
+from twin.domain.naming import check_name
+from twin.domain.operations import BlockRaised
+from twin.domain.previews.config import SourceConfig, check_config
+from twin.domain.previews.tasks import PREVIEWS, forge_queue
+from twin.domain.previews.trouble import TaskFailed, Trouble, trouble
+from twin.domain.steps import FireTimer, LiftBlock
+from twin.domain.timers import TIMERS
+from twin.domain.upcast import upcast_event, upcast_state
+
+SCHEMA_V = 1
+
+RECONCILE = "reconcile"
+"""The errand to compare what the forge lists with what is known, and to hint every pull request that differs."""
+
+WAKE = "wake:"
+"""The errand to tell a pull request, whose entity follows, that it has a slot now."""
+
+
+class Waiting(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A pull request that waits for a slot. `most`: how many may live at once by its own file."""
+
+    pull: str
+    at: datetime
+    most: int | None = None
+
+
+class PreviewSource(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A source. `live`: the pull requests that hold a slot, and since when; `queue`: those that wait, the first first;
+    `unaware`: those that were given one and do not know it. `generation` counts the configurations, `reconciled` is
+    the last that was reconciled. `mark`: what the forge gave with its last listing."""
+
+    name: str
+    config: SourceConfig
+    generation: int = 0
+    removed: bool = False
+    live: dict[str, datetime] = field(default_factory=dict)
+    queue: tuple[Waiting, ...] = ()
+    unaware: tuple[str, ...] = ()
+    mark: str | None = None
+    reconciled: int = 0
+    reconciled_at: datetime | None = None
+    troubles: dict[str, Trouble] = field(default_factory=dict)
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether it was removed and nothing of it lives any more."""
+        return self.removed and not self.live and not self.queue and self.reconciled == self.generation
+
+    def ahead(self, pull: str) -> int | None:
+        """How many wait before it; None if it does not wait."""
+        return next((place for place, each in enumerate(self.queue) if each.pull == pull), None)
+
+
+# -- inputs
+
+
+class Configure(Struct, frozen=True, kw_only=True):
+    """The source is configured like this from now on."""
+
+    name: str
+    config: SourceConfig
+
+
+class RemoveSource(Struct, frozen=True):
+    """There are to be no previews of it any more."""
+
+
+class TakeSlot(Struct, frozen=True, kw_only=True):
+    """A pull request wants to live. `most`: by its own file, how many may at once."""
+
+    pull: str
+    most: int | None = None
+
+
+class FreeSlot(Struct, frozen=True):
+    """A pull request lives no more, or does not want to."""
+
+    pull: str
+
+
+class Woken(Struct, frozen=True):
+    """A pull request knows that it has a slot. In one transaction with telling it."""
+
+    pull: str
+
+
+class Reconciled(Struct, frozen=True, kw_only=True):
+    """Every pull request that differed was given a hint. `generation`: that was read before; `mark`: the listing's."""
+
+    generation: int
+    mark: str | None = None
+
+
+Input = Configure | RemoveSource | TakeSlot | FreeSlot | Woken | Reconciled | TaskFailed | LiftBlock | FireTimer
+
+
+# -- events
+
+
+class SourceConfigured(Struct, frozen=True, kw_only=True, tag="source_configured", tag_field="type"):
+    """The configuration is this now."""
+
+    name: str
+    config: SourceConfig
+    generation: int
+
+
+class SourceRemoved(Struct, frozen=True, kw_only=True, tag="source_removed", tag_field="type"):
+    """There are no previews of it any more, as soon as all of them are gone."""
+
+    generation: int
+
+
+class SlotTaken(Struct, frozen=True, kw_only=True, tag="slot_taken", tag_field="type"):
+    """A pull request has a slot. `waited`: it stood in the queue, so that it has to be told."""
+
+    pull: str
+    at: datetime
+    waited: bool = False
+
+
+class SlotAwaited(Struct, frozen=True, kw_only=True, tag="slot_awaited", tag_field="type"):
+    """A pull request waits for a slot."""
+
+    waiting: Waiting
+
+
+class SlotLeft(Struct, frozen=True, kw_only=True, tag="slot_left", tag_field="type"):
+    """A pull request has no slot any more, nor waits for one."""
+
+    pull: str
+
+
+class PullWoken(Struct, frozen=True, kw_only=True, tag="pull_woken", tag_field="type"):
+    """A pull request was told that it has a slot."""
+
+    pull: str
+
+
+class SourceReconciled(Struct, frozen=True, kw_only=True, tag="source_reconciled", tag_field="type"):
+    """What the forge lists was compared with what is known."""
+
+    generation: int
+    at: datetime
+    mark: str | None = None
+
+
+class SourceErrandFailed(Struct, frozen=True, kw_only=True, tag="source_errand_failed", tag_field="type"):
+    """A task could not be done."""
+
+    task: str
+    trouble: Trouble
+
+
+class SourceErrandsCleared(Struct, frozen=True, kw_only=True, tag="source_errands_cleared", tag_field="type"):
+    """A block was resolved: what waited goes on."""
+
+    tasks: tuple[str, ...]
+    block: str
+
+
+Event = (
+    SourceConfigured
+    | SourceRemoved
+    | SlotTaken
+    | SlotAwaited
+    | SlotLeft
+    | PullWoken
+    | SourceReconciled
+    | SourceErrandFailed
+    | SourceErrandsCleared
+    | BlockRaised
+)
+
+_events: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+_states = msgspec.json.Decoder(PreviewSource)
+_encoder = msgspec.json.Encoder()
+
+
+class PreviewSourceDecider:
+    """See `twin.domain.decider.Decider`."""
+
+    kind = "preview_source"
+    schema_v = SCHEMA_V
+    shared = False
+
+    def decide(self, state: PreviewSource | None, given: Input, context: Context) -> tuple[Event, ...]:
+        """What follows from an input; nothing from one that changes nothing."""
+        if isinstance(given, Configure):
+            return tuple(_configure(state, given))
+        return tuple(_decide(state, given, context)) if state is not None else _missing(given)
+
+    def advance(self, state: PreviewSource, context: Context) -> tuple[Event, ...]:
+        """A slot that is free goes to the first who waits."""
+        first = next((each for each in state.queue if _has_room(state, each.most)), None)
+        return (SlotTaken(pull=first.pull, at=context.now, waited=True),) if first is not None else ()
+
+    def evolve(self, state: PreviewSource | None, event: Event) -> PreviewSource:
+        """The state after an event."""
+        if isinstance(event, SourceConfigured):
+            before = state or PreviewSource(name=event.name, config=event.config)
+            return replace(before, config=event.config, generation=event.generation, removed=False)
+        assert state is not None, "a source begins by being configured"
+        return _after(state, event)
+
+    def next_tasks(self, state: PreviewSource) -> frozenset[TaskSpec]:
+        """To reconcile, at its time, and to tell who was given a slot."""
+        tasks = [_wake(state, WAKE + pull) for pull in state.unaware]
+        if not state.at_rest:
+            tasks.append(_reconcile(state))
+        return frozenset(tasks)
+
+    def index(self, state: PreviewSource) -> EntityIndex:
+        """It lives under its own name in its project, until nothing of it is left."""
+        return EntityIndex(
+            project=state.config.project,
+            name=state.name,
+            tier="",
+            status="removed" if state.at_rest else "removing" if state.removed else "ready",
+            labels={"repository": state.config.repository, "forge": state.config.forge},
+            live=not state.at_rest,
+        )
+
+    def encode_state(self, state: PreviewSource) -> bytes:
+        """The snapshot as JSON."""
+        return _encoder.encode(state)
+
+    def decode_state(self, body: bytes, schema_v: int) -> PreviewSource:
+        """A snapshot of this version; no older one exists."""
+        if schema_v == SCHEMA_V:
+            return _states.decode(body)
+        return msgspec.convert(upcast_state(msgspec.json.decode(body), schema_v, to=SCHEMA_V, steps={}), PreviewSource)
+
+    def encode_event(self, event: Event) -> bytes:
+        """One event as JSON."""
+        return _encoder.encode(event)
+
+    def decode_event(self, body: bytes, schema_v: int) -> Event:
+        """An event of this version; no older one exists."""
+        if schema_v == SCHEMA_V:
+            return _events.decode(body)
+        return msgspec.convert(upcast_event(msgspec.json.decode(body), schema_v, to=SCHEMA_V, steps={}), Event)  # type: ignore[no-any-return]
+
+
+PREVIEW_SOURCE = PreviewSourceDecider()
+
+
+def _configure(state: PreviewSource | None, given: Configure) -> Iterator[Event]:
+    check_name(given.name, "name")
+    check_config(given.config)
+    if state is None:
+        yield SourceConfigured(name=given.name, config=given.config, generation=1)
+        return
+    for fixed in ("forge", "repository", "project"):
+        was, wanted = getattr(state.config, fixed), getattr(given.config, fixed)
+        if was != wanted and not state.at_rest:
+            raise Invalid(
+                f"{fixed} of preview source {given.name} is {was!r}; it stays while the source lives",
+                field=fixed,
+                mend="Remove the source, or configure another one under another name.",
+            )
+    if state.removed or state.config != given.config:
+        yield SourceConfigured(name=given.name, config=given.config, generation=state.generation + 1)
+
+
+def _missing(given: Input) -> tuple[Event, ...]:
+    if isinstance(given, RemoveSource | TakeSlot):
+        raise NotFound("there is no such preview source", field="name", mend="See which there are: twin preview ls")
+    return ()
+
+
+def _decide(state: PreviewSource, given: Input, context: Context) -> Iterator[Event]:
+    match given:
+        case RemoveSource():
+            if not state.removed:
+                yield SourceRemoved(generation=state.generation + 1)
+        case TakeSlot(pull=pull, most=most):
+            if pull in state.live or state.ahead(pull) is not None:
+                return
+            # Whoever waits already comes first, unless it waits by its own file alone.
+            if not state.removed and _has_room(state, most):
+                yield SlotTaken(pull=pull, at=context.now)
+            else:
+                yield SlotAwaited(waiting=Waiting(pull=pull, at=context.now, most=most))
+        case FreeSlot(pull=pull):
+            if pull in state.live or state.ahead(pull) is not None:
+                yield SlotLeft(pull=pull)
+        case Woken(pull=pull):
+            if pull in state.unaware:
+                yield PullWoken(pull=pull)
+        case Reconciled(generation=generation, mark=mark):
+            yield SourceReconciled(generation=generation, at=context.now, mark=mark)
+        case TaskFailed():
+            found = trouble(state.troubles.get(given.task), given, context, final=False)
+            yield SourceErrandFailed(task=given.task, trouble=found)
+            if found.block is not None:
+                owner, mend = found.owner or "platform", found.mend or ""
+                yield BlockRaised(key=found.block, owner=owner, mend=mend, message=found.message)
+        case LiftBlock(key=key):
+            if tasks := tuple(task for task, each in state.troubles.items() if each.block == key):
+                yield SourceErrandsCleared(tasks=tasks, block=key)
+
+
+def _has_room(state: PreviewSource, most: int | None) -> bool:
+    limit = min(state.config.max_live, most) if most is not None else state.config.max_live
+    return not state.removed and len(state.live) < limit
+
+
+def _after(state: PreviewSource, event: Event) -> PreviewSource:
+    match event:
+        case SourceRemoved(generation=generation):
+            return replace(state, removed=True, generation=generation)
+        case SlotTaken(pull=pull, at=at, waited=waited):
+            unaware = (*state.unaware, pull) if waited else state.unaware
+            queue = tuple(each for each in state.queue if each.pull != pull)
+            return replace(state, live={**state.live, pull: at}, queue=queue, unaware=unaware)
+        case SlotAwaited(waiting=waiting):
+            return replace(state, queue=(*state.queue, waiting))
+        case SlotLeft(pull=pull):
+            return replace(
+                _aware(state, pull),
+                live={each: at for each, at in state.live.items() if each != pull},
+                queue=tuple(each for each in state.queue if each.pull != pull),
+            )
+        case PullWoken(pull=pull):
+            return _aware(state, pull)
+        case SourceReconciled(generation=generation, at=at, mark=mark):
+            return replace(
+                state,
+                mark=mark,
+                reconciled=max(state.reconciled, generation),
+                reconciled_at=at,
+                troubles=_without(state, (RECONCILE,)),
+            )
+        case SourceErrandFailed(task=task, trouble=found):
+            return replace(state, troubles={**state.troubles, task: found})
+        case SourceErrandsCleared(tasks=tasks):
+            return replace(state, troubles=_without(state, tasks))
+        case _:
+            return state
+
+
+def _aware(state: PreviewSource, pull: str) -> PreviewSource:
+    unaware = tuple(each for each in state.unaware if each != pull)
+    return replace(state, unaware=unaware, troubles=_without(state, (WAKE + pull,)))
+
+
+def _without(state: PreviewSource, tasks: tuple[str, ...]) -> dict[str, Trouble]:
+    return {key: each for key, each in state.troubles.items() if key not in tasks}
+
+
+def _wake(state: PreviewSource, key: str) -> TaskSpec:
+    found = state.troubles.get(key)
+    return TaskSpec("step", key, PREVIEWS, found.next_at or AT_ONCE if found is not None else AT_ONCE)
+
+
+def _reconcile(state: PreviewSource) -> TaskSpec:
+    """At once after a change of the configuration: what it means for each pull request is found by looking."""
+    queue, found = forge_queue(state.config.forge), state.troubles.get(RECONCILE)
+    if found is not None and found.block is not None:
+        return TaskSpec("block", found.block, TIMERS, None)
+    due = AT_ONCE
+    if state.reconciled == state.generation and state.reconciled_at is not None:
+        due = state.reconciled_at + timedelta(seconds=state.config.reconcile_every)
+    if found is not None and found.next_at is not None:
+        due = max(due, found.next_at)
+    return TaskSpec("step", RECONCILE, queue, due)
