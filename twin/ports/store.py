@@ -257,8 +257,8 @@ class Tx(Protocol):
         """Mark a delivery as handled; False if it is already."""
         ...
 
-    def drop_deliveries(self, target: str, before: datetime) -> datetime | None:
-        """Drop the bodies of what was handled before a time, and keep the rest of it, for ever: what comes again is
+    def drop_deliveries(self, target: str, until: datetime) -> datetime | None:
+        """Drop the bodies of what was handled up to a time, and keep the rest of it, for ever: what comes again is
         known. When the oldest was handled that keeps its body; None if no handled one does."""
         ...
 

@@ -27,7 +27,7 @@ _end = Prepared(
     .values(handled_at=bindparam("now"))
 )
 _with_body = (_n.target == bindparam("of_target")) & _n.handled_at.is_not(None) & _n.body.is_not(None)
-_drop = Prepared(update(deliveries).where(_with_body & (_n.handled_at < bindparam("before"))).values(body=None))
+_drop = Prepared(update(deliveries).where(_with_body & (_n.handled_at <= bindparam("until"))).values(body=None))
 _oldest = Prepared(select(func.min(_n.handled_at).label("oldest")).where(_with_body))
 
 
@@ -62,9 +62,9 @@ def end(connection: Connection, target: str, number: int, now: int) -> bool:
     return _end.run(connection, {"of_target": target, "of_number": number, "now": now}).rowcount > 0
 
 
-def drop(connection: Connection, target: str, before: datetime) -> datetime | None:
+def drop(connection: Connection, target: str, until: datetime) -> datetime | None:
     """Drop old bodies; when the oldest was handled that still has one."""
-    _drop.run(connection, {"of_target": target, "before": to_micros(before)})
+    _drop.run(connection, {"of_target": target, "until": to_micros(until)})
     return optional_moment(_oldest.run(connection, {"of_target": target}).scalar())
 
 

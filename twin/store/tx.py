@@ -189,9 +189,9 @@ class SqlTx:
         """Mark a delivery as handled."""
         return deliveries.end(self._connection, target, number, self._tx.now())
 
-    def drop_deliveries(self, target: str, before: datetime) -> datetime | None:
-        """Drop the bodies of what was handled before a time."""
-        return deliveries.drop(self._connection, target, before)
+    def drop_deliveries(self, target: str, until: datetime) -> datetime | None:
+        """Drop the bodies of what was handled up to a time."""
+        return deliveries.drop(self._connection, target, until)
 
     def resolve_block(self, key: str, by: Actor) -> int | None:
         """Make due every twin's block task of that key."""
