@@ -88,6 +88,8 @@ class Workspace:
             )
         except OSError as error:
             raise CliMissing(f"{_CLI}: {error.strerror}") from None
+        if done.returncode < 0:  # by a signal, and told as the Automation API tells it
+            raise CliFailed(f"code: {done.returncode}\n{done.stderr.strip()}")
         if done.returncode:
             raise CliFailed(done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}")
         return done.stdout
