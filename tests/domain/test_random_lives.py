@@ -1,8 +1,9 @@
 """Whatever people, workers and the world do, in whatever order: what must always hold does hold.
 
 A machine lives random lives of one twin against a model of the world: signals good and bad, attempts that succeed,
-fail, stop, die or report too late, time that jumps, resources that vanish. `Story` checks after each input that state
-is the fold of history and that all reads back; here stands what only a whole life shows.
+fail, stop, die or report too late, time that jumps, resources that vanish; credentials that rotate, people who come
+and go, clones that copy from it, and data that it copies itself. `Story` checks after each input that state is the fold
+of history and that all reads back; here stands what only a whole life shows.
 """
 
 from datetime import timedelta
@@ -11,100 +12,48 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from tests.domain.random_signals import ENDS, LIBRARY, SEED, SIGNALS
 from twin.domain.errors import Problem
-from twin.domain.events import Abandoned, Destroyed, StepStarted
+from twin.domain.events import Abandoned, Destroyed, Held, HoldEnded, StepStarted
+from twin.domain.members import access_digest, members
 from twin.domain.planner import plan, target_digest
-from twin.domain.signals.abandon import Abandon
-from twin.domain.signals.add_component import AddComponent
+from twin.domain.rotation import live
+from twin.domain.signals.acknowledge_credential import AcknowledgeCredential
 from twin.domain.signals.cancel import Cancel
+from twin.domain.signals.clone import Clone
 from twin.domain.signals.destroy import Destroy
 from twin.domain.signals.detect_drift import DetectDrift
-from twin.domain.signals.extend import Extend
-from twin.domain.signals.protect import Protect
-from twin.domain.signals.remove_component import RemoveComponent
 from twin.domain.signals.resume import Resume
 from twin.domain.signals.retry import Retry
-from twin.domain.signals.scale import Scale
-from twin.domain.signals.suspend import Suspend
 from twin.domain.signals.unprotect import Unprotect
-from twin.domain.signals.update import Update
 from twin.domain.status import status
-from twin.domain.steps import Found, Looked
-from twin.testing.blueprints import guestbook, guestbook_components, make_library
+from twin.domain.steps import CHANGES, EndHold, Found, Looked, TellSource
+from twin.domain.timers import RELEASE
 from twin.testing.story import Attempt, Story
 
-COMPONENTS = st.sampled_from(["db", "cache", "jobs", "app", "search", "nothing"])
+COPY = " (copy)"
 PICK = st.integers(0, 7)
 
 
-def versions():
-    first = guestbook_components()
-    first["db"]["observe_every"] = "2h"
-    first["cache"]["policy"] = {"attempts": 2, "within": "1h"}
-    second = guestbook_components()
-    del second["jobs"]
-    second["app"]["needs"] = []
-    second["search"] = {"type": "test.service", "needs": ["db"], "inputs": {"env": {"CACHE": "${cache.secrets.url}"}}}
-    third = guestbook_components()
-    third["db"]["inputs"]["connections"] = 20
-    third["app"]["needs"] = ["jobs", "cache"]
-    return make_library(
-        *(
-            guestbook(f"{number}.0.0", components=components)
-            for number, components in enumerate((first, second, third), start=1)
-        )
-    )
-
-
-LIBRARY = versions()
-
-SIGNALS = st.one_of(
-    st.builds(Scale, component=COMPONENTS, to=st.builds(lambda n: {"replicas": n}, st.sampled_from([0, 1, 2, 4, 99]))),
-    st.builds(Scale, component=st.just("db"), to=st.builds(lambda n: {"connections": n}, st.integers(10, 12))),
-    st.builds(
-        Update,
-        blueprint=st.sampled_from([None, None, "guestbook@1.0.0", "guestbook@2.0.0", "guestbook@3.0.0", "other"]),
-        inputs=st.dictionaries(
-            st.sampled_from(["greeting", "engine", "zone", "region"]), st.sampled_from(["a", "b", None]), max_size=2
-        ),
-        allow_data_loss=st.booleans(),
-    ),
-    st.builds(Update, inputs=st.builds(lambda n: {"replicas": n}, st.integers(1, 3))),
-    st.builds(Update, labels=st.just({"team": "red"})),
-    st.builds(
-        AddComponent,
-        component=st.sampled_from(["search", "jobs", "cache"]),
-        type=st.sampled_from(["test.service", "test.cache", "test.nothing"]),
-        needs=st.sampled_from([(), ("db",), ("cache",)]),
-    ),
-    st.builds(RemoveComponent, component=COMPONENTS),
-    st.builds(Suspend),
-    st.builds(Resume),
-    st.builds(Protect),
-    st.builds(Unprotect),
-    st.builds(Extend, ttl=st.sampled_from(["24h", "72h", "never", "yesterday"])),
-    st.builds(Retry, component=st.none() | COMPONENTS),
-    st.builds(DetectDrift, component=st.none() | COMPONENTS),
-    st.builds(Abandon, component=COMPONENTS, reason=st.sampled_from(["the server burnt", ""])),
-)
-
-
-ENDS = st.one_of(st.builds(Destroy), st.builds(Extend, ttl=st.just("1m")))
-
-
 class Life(RuleBasedStateMachine):
-    """One twin and its world: what stands under each instance's name (its digest), and whether it is suspended."""
+    """One twin and its world: what stands under each instance's name (its digest), and whether it is suspended; which
+    credentials it takes (`takes`), which of others' it was given (`given`), and whom it admits (`admits`)."""
 
     @initialize(
         tier=st.sampled_from(["dev", "dev", "preview", "prod", "staging"]),
         version=st.integers(1, 3),
         steps=st.integers(0, 8),
         silent=st.booleans(),
+        seed=st.sampled_from([None, None, SEED]),
     )
-    def create(self, tier, version, steps, silent):
+    def create(self, tier, version, steps, silent, seed):
         self.story = Story(LIBRARY)
-        self.story.create(f"guestbook@{version}.0.0", tier=tier)
+        self.story.create(f"guestbook@{version}.0.0", tier=tier, seed=seed)
         self.world = {}
+        self.takes, self.given, self.admits = {}, {}, {}
+        self.retired = set()  # (instance, version) whose end was seen
+        self.intents = {}  # what attempts were started with: credentials of others, and their own
+        self.holds = {}
         self.attempts = []  # that run
         self.zombies = []  # (attempt, until when it may act): given up, perhaps alive
         self.leaving = set()
@@ -129,6 +78,16 @@ class Life(RuleBasedStateMachine):
     def end_it(self, signal, sure):
         if sure == 5:
             self._send(signal)
+
+    @rule(data=st.sampled_from(["full", "schema", "none"]), hold=st.sampled_from([None, "1m", "1h"]))
+    def clone_it(self, data, hold):
+        self._send(Clone(name="copy", data=data, hold=hold, id=f"env_CLONE{len(self.story.accepted)}"))
+
+    @precondition(lambda self: self.env.holds)
+    @rule(pick=PICK)
+    def a_clone_copies_no_more(self, pick):
+        clones = sorted(self.env.holds)
+        self.story.give(EndHold(clone=clones[pick % len(clones)], why="all is copied"))
 
     @rule(pick=PICK, sure=st.booleans())
     def cancel(self, pick, sure):
@@ -217,9 +176,11 @@ class Life(RuleBasedStateMachine):
     @rule(pick=PICK, vanish=st.booleans())
     def a_resource_changes(self, pick, vanish):
         name = sorted(self.world)[pick % len(self.world)]
+        if name.endswith(COPY):
+            return
         self.vandalised = True
         if vanish:
-            del self.world[name]
+            self._gone(name)
         else:
             self.world[name] = ("changed by hand", False)
 
@@ -243,17 +204,25 @@ class Life(RuleBasedStateMachine):
             return
         for event in self.story.events[self.seen :]:
             match event:
-                case StepStarted(key=key) if key.verb == "remove":
-                    self.leaving.add(key.instance)
+                case Held(hold=hold):
+                    self.holds[hold.clone] = hold.instances
+                case HoldEnded(clone=clone):
+                    self.holds.pop(clone, None)
+                case StepStarted(key=key) if key.verb in ("remove", "suspend"):
+                    held = [clone for clone, instances in self.holds.items() if key.instance in instances]
+                    assert not held, "nothing is taken away while a clone copies it"
+                    if key.verb == "remove":
+                        self.leaving.add(key.instance)
                 case StepStarted(key=key) if key.verb == "apply":
                     assert key.instance not in self.leaving, "a number is not used again once its removal has begun"
                 case Abandoned(instances=gone):
                     self.attempts = [each for each in self.attempts if not self._let_go(each, gone)]
-                    self.world = {name: what for name, what in self.world.items() if name not in gone}
+                    for name in gone:
+                        self._gone(name)
                     self.leaving |= set(gone)
                 case Destroyed():
-                    acts = ("apply", "suspend", "remove")
-                    alive = [each for each, until in self.zombies if until > self.story.now and each.key.verb in acts]
+                    late = [each for each, until in self.zombies if until > self.story.now]
+                    alive = [each for each in late if each.key.verb in CHANGES]
                     assert not alive, "no certificate while an attempt may still act"
         self.seen = len(self.story.events)
 
@@ -282,6 +251,7 @@ class Life(RuleBasedStateMachine):
                 for name, each in self.env.desired.components.items()
             }
             assert self.world == wanted, "the world is as desired, and nothing else stands"
+            self._credentials_and_people_are_as_recorded()
             assert plan(self.env).steps == ()
             assert status(self.env) == "ready"
             assert self.env.operations == {}, "all operations have ended"
@@ -291,6 +261,14 @@ class Life(RuleBasedStateMachine):
         assert self.world == {}, "what is certified as gone is gone"
         assert not self.story.rows, "the destroyed have no tasks"
         assert set(self.story.accepted) == set(self.story.ended), "every operation ended, exactly once"
+
+    def _credentials_and_people_are_as_recorded(self):
+        db = self.env.current("db")
+        assert self.takes[db.key] == {each.version for each in live(db)}, "what opens the world is what is recorded"
+        assert len(live(db)) == 1, "every rotation has an end"
+        assert self.admits.get(db.key, access_digest(self.env)) == access_digest(self.env), "members, and nobody else"
+        assert db.key in self.admits or not members(self.env), "every member is admitted"
+        assert self.env.holds == {}, "no hold outlives its clone"
 
     # -- how
 
@@ -307,11 +285,17 @@ class Life(RuleBasedStateMachine):
         attempt = self.story.start(key)
         self.attempts.append(attempt)
         name, verb = attempt.key.component, attempt.key.verb
+        running = self.env.running[str(attempt.key)]
+        instance = self.env.instances.get(attempt.key.instance)
+        known = {each.version for each in live(instance)} if instance is not None else set()
+        self.intents[str(attempt.key), attempt.epoch] = (running.opened_with, known or {running.credential})
         if verb == "apply":
             for need in env.desired.components[name].needs:
                 found = env.current(need)
                 assert found is not None, f"{need} stands before {name} is applied"
                 assert found.digest == target_digest(env, need), f"{need} is as it should be before {name} is applied"
+            copied = env.desired.seed is None or name not in SEED.components or name in env.seeded
+            assert copied, f"{name} is copied before it is used"
         if verb == "remove":
             users = [each.key for each in env.instances.values() if attempt.key.instance in each.uses]
             assert not users, f"{key} waits for those that use it"
@@ -339,25 +323,61 @@ class Life(RuleBasedStateMachine):
             found = tuple(Found("thing", name) for name in left)
             self.story.succeed(attempt, found=found)
             for name in left:  # a human removes by hand what is found
-                del self.world[name]
+                self._gone(name)
         elif key.verb == "apply":
             self._act(attempt)
+            instance = self.env.instances.get(key.instance)
+            if instance is not None and instance.digest is not None:  # as an engine counts: it never goes down
+                version += instance.credential_version - 1
             self.story.succeed(attempt, outputs={"host": host, "url": host}, credential_version=version)
         else:
             self._act(attempt)
+            running = self.env.running.get(str(key))
+            if key.verb == "retire" and running is not None and running.epoch == attempt.epoch:
+                self.retired.add((key.instance, int(key.digest)))
             self.story.succeed(attempt)
         self.history_keeps_the_rules()
 
     def _act(self, attempt):
         """The attempt has its effect in the world."""
-        key = attempt.key
+        key, name = attempt.key, attempt.key.instance
+        given, known = self.intents[str(key), attempt.epoch]
         match key.verb:
             case "apply":
-                self.world[key.instance] = (key.digest, False)
+                self.world[name] = (key.digest, False)
+                self.world.pop(name + COPY, None)
+                self.given[name] = given
+                if key.component == "db":
+                    self._let_in(name, known)
             case "remove":
-                self.world.pop(key.instance, None)
-            case "suspend" if key.instance in self.world:
-                self.world[key.instance] = (self.world[key.instance][0], True)
+                self._gone(name)
+            case "suspend" if name in self.world:
+                self.world[name] = (self.world[name][0], True)
+            case "seed" if name not in self.world:
+                self.world[name + COPY] = (key.digest, False)
+            case "issue" if name in self.world:
+                self._let_in(name, {int(key.digest)})
+            case "retire" if name in self.world:
+                self.takes[name] = self.takes.get(name, set()) - {int(key.digest)}
+                assert self.takes[name], "never none"
+            case "grant" if name in self.world:
+                self.admits[name] = key.digest
+        for user, opened in self.given.items():
+            for source, version in opened.items():
+                refused = source in self.takes and not self.world[user][1] and version not in self.takes[source]
+                assert not refused, f"{user} is let in by {source}, with what it was given"
+
+    def _let_in(self, name, versions):
+        """A server takes these credentials, too."""
+        self.takes[name] = self.takes.get(name, set()) | versions
+        assert len(self.takes[name]) <= 2, "never three"
+        assert not self.retired & {(name, version) for version in versions}, "what was proven to have ended has ended"
+
+    def _gone(self, name):
+        """Nothing of it stands any more."""
+        for part in (self.world, self.takes, self.given, self.admits):
+            part.pop(name, None)
+        self.world.pop(name + COPY, None)
 
     def _report_late(self, which, success):
         attempt, until = self.zombies.pop(which)
@@ -373,6 +393,8 @@ class Life(RuleBasedStateMachine):
         return True
 
     def _fire(self):
+        if any(key.startswith(RELEASE) for key in self.story.due("timer")):
+            self.story.give(TellSource())  # as an engine does, which ends the hold of the source as well
         due = self.story.due("timer")
         self.story.fire()
         still = [key for key in due if key in self.story.due("timer")]
@@ -390,8 +412,15 @@ class Life(RuleBasedStateMachine):
                 self.story.resolve(blocks[0])
             elif any(failure.kind == "terminal" for failure in self.env.failures.values()):
                 self._send(Retry())
+            elif self.env.holds:
+                self.story.give(EndHold(clone=min(self.env.holds), why="all is copied"))
+            elif any(step.key.verb == "retire" and step.waits_for for step in plan(self.env).steps):
+                db = self.env.current("db")
+                self._send(AcknowledgeCredential(component="db", version=live(db)[-1].version))
             elif waits := [
-                row.due for (kind, key), row in self.story.rows.items() if row.due and not key.startswith("observe:")
+                row.due
+                for (kind, key), row in self.story.rows.items()
+                if row.due and not key.startswith(("observe:", "rotate:"))
             ]:
                 if self.env.departing or self.env.desired.departure or any(k == "step" for k, _ in self.story.rows):
                     self.story.now = max(self.story.now, min(waits))

@@ -102,7 +102,7 @@ _NEWEST_OWN = "        own = credentials[max(credentials)] if credentials else s
 BUGS = (
     _one(
         "epoch not compared",
-        10,
+        7,
         "twin/domain/outcomes.py",
         _REFUSED,
         _REFUSED.replace("running is None or running.epoch != given.epoch", "running is None"),
@@ -162,9 +162,14 @@ BUGS = (
 """,
     ),
     _one(
-        "adoption of an old incarnation", 12, "twin/domain/desire.py", " and not instance.removing:", ":", "slow,quota"
+        "adoption of an old incarnation",
+        22,
+        "twin/domain/desire.py",
+        " and not instance.removing:",
+        ":",
+        "slow,transient,lost_reply,freeze",
     ),
-    _one("certificate without settle time", 1, "twin/domain/planner.py", "not_before=settled,", "not_before=None,"),
+    _one("certificate without settle time", 2, "twin/domain/planner.py", "not_before=settled,", "not_before=None,"),
     _one(
         "certificate without inventory",
         1,
@@ -174,7 +179,7 @@ BUGS = (
     ),
     _one(
         "nothing is unsettled after a death",
-        14,
+        10,
         "twin/domain/outcomes.py",
         "settled_at=until if acts else None",
         "settled_at=None",
@@ -194,7 +199,7 @@ _under_epoch = _under_epoch""",
     ),
     _one(
         "block not lifted for every twin",
-        2,
+        3,
         "twin/store/blocks.py",
         '(tasks.c.key == bindparam("of_key")) & tasks.c.due_at.is_(None))',
         '(tasks.c.key == bindparam("of_key")) & tasks.c.due_at.is_(None) & tasks.c.entity.op("GLOB")("*[0-9A-M]"))',
@@ -222,7 +227,7 @@ _under_epoch = _under_epoch""",
     ),
     Bug(
         "stale failure suppresses a new digest",
-        1,
+        2,
         (
             Edit(
                 "twin/domain/forgetting.py",
@@ -239,17 +244,17 @@ _under_epoch = _under_epoch""",
     ),
     Bug(
         "secrets minted for the call, kept after it",
-        2,
+        1,
         (
             Edit(
                 "twin/engine/secrets.py",
-                "            self._put(tx, env.id, component, version or 1, name, self._vault.mint())\n",
+                "            self._mint(tx, env, key.instance, version, name)\n",
                 "            assert self._vault.mint()\n",
             ),
             Edit(
                 "twin/engine/secrets.py",
                 _NEWEST_OWN,
-                _NEWEST_OWN + "        if key.verb == 'apply' and wanted is not None:\n"
+                _NEWEST_OWN + "        if key.verb in ('apply', 'issue') and wanted is not None:\n"
                 "            minted = self._types[wanted.type].minted\n"
                 "            own = {**{name: self._vault.mint() for name in minted}, **own}\n"
                 "            credentials = {max(credentials): own} if credentials else {}\n",
@@ -265,7 +270,7 @@ _under_epoch = _under_epoch""",
     ),
     _one(
         "late result accepted after destroy",
-        10,
+        8,
         "twin/domain/outcomes.py",
         _REFUSED,
         """    if running is None or running.epoch != given.epoch:
@@ -299,7 +304,7 @@ _under_epoch = _under_epoch""",
     ),
     _one(
         "an effect that was not seen is forgotten",
-        30,
+        33,
         "twin/domain/planner.py",
         'return "an attempt that was not seen to succeed may have changed it" if instance.unsure else ""',
         'return ""',
@@ -307,13 +312,88 @@ _under_epoch = _under_epoch""",
     ),
     _one(
         "lock order: a task's row before its twin's",
-        1,
+        2,
         "twin/store/tx.py",
         """        self._lock(task.entity_kind, task.entity)
         return tasks.release(""",
         "        return tasks.release(",
     ),
-    _one("resume forgets to start", 12, "twin/domain/planner.py", "    if instance.suspended:\n", "    if False:\n"),
+    _one("resume forgets to start", 1, "twin/domain/planner.py", "    if instance.suspended:\n", "    if False:\n"),
+    _one(
+        "a credential ends while consumers hold it",
+        1,
+        "twin/domain/planner.py",
+        "    holders = rotation.holders(env, instance)\n",
+        "    holders: list[str] = []\n",
+    ),
+    _one(
+        "a third credential is issued beside two",
+        6,
+        "twin/domain/planner.py",
+        "    if len(issued) > 1:\n",
+        "    if len(issued) > 1 and issued[-1].version >= wanted.credential_version:\n",
+    ),
+    _one(
+        "a credential ends before its grace",
+        1,
+        "twin/domain/planner.py",
+        "for time in (until, settled) if",
+        "for time in (settled,) if",
+    ),
+    _one(
+        "a source is removed while it is copied",
+        5,
+        "twin/domain/planner.py",
+        """            why=why(gone),
+            waits_for=told(holding(env, gone.key)),
+""",
+        "            why=why(gone),\n",
+    ),
+    _one(
+        "a hold outlives a clone that goes",
+        12,
+        "twin/domain/seeding.py",
+        """    if env.departing or env.certificate is not None:
+        return "the clone goes"
+""",
+        "",
+    ),
+    _one(
+        "a clone is used before it is copied",
+        2,
+        "twin/domain/planner.py",
+        "needed = [str(seeds[name].key)] if name in seeds else []",
+        "needed: list[str] = []",
+    ),
+    _one(
+        "a hold is ended by the first component that is copied",
+        2,
+        "twin/domain/seeding.py",
+        "    if not (left := to_copy(env)):\n",
+        "    left = to_copy(env)\n    if len(left) < len(env.desired.components) and env.instances:\n",
+    ),
+    _one(
+        "a hold ends in the wrong order of locks",
+        2,
+        "twin/engine/execute.py",
+        "for entity in sorted((clone, source))}",
+        "for entity in (clone, source)}",
+    ),
+    _one(
+        "a membership has no end",
+        8,
+        "twin/domain/timers.py",
+        "if (end := next_end(desired.members)) is not None:",
+        "if (end := next_end({})) is not None:",
+    ),
+    _one(
+        "a lost grant is forgotten",
+        23,
+        "twin/domain/evolve.py",
+        'key.verb == "grant" and instance.access != key.digest:',
+        'key.verb == "grant" and instance is None:',
+        "lost_reply,crash,late,freeze,transient",
+    ),
 )
 
 
