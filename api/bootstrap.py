@@ -23,15 +23,18 @@ from api.http.app import create_app
 from api.http.streams import Stopping
 from api.listening import listening
 from api.services import Services
+from api.webhooks.forms import FORMS
 from twin import logs
 from twin.domain.component_type import ComponentType
 from twin.domain.deciders import DECIDERS
 from twin.domain.errors import Unavailable
+from twin.domain.inbox import INBOX
 from twin.engine.embedded.names import new_name
 from twin.engine.embedded.worker import Worker
 from twin.engine.execute import Executor
-from twin.engine.opened import OpenedTargets
+from twin.engine.opened import OpenedForges, OpenedTargets
 from twin.engine.previewing import Previewing
+from twin.ports.errands import Errands
 from twin.ports.forge import ForgeKind
 from twin.ports.provider import ProviderKind
 from twin.service.backups import Backups
@@ -40,11 +43,13 @@ from twin.service.changes import LocalChanges
 from twin.service.component_logs import ComponentLogs
 from twin.service.credentials import Revealing
 from twin.service.history import History
+from twin.service.inbox_errands import InboxErrands
 from twin.service.inboxes import Inboxes
 from twin.service.personal_access import PersonalAccess
 from twin.service.principals import Tokens
 from twin.service.project_members import ProjectMembers
 from twin.service.publishing import Blueprints
+from twin.service.pull_news import PullNews
 from twin.service.refusals import Refusals
 from twin.service.target_registry import Targets
 from twin.service.twins import Twins
@@ -102,10 +107,11 @@ async def bound(settings: Settings, *, upgrade: bool | None = None, work: bool =
     store = open_store(settings.database_url, deciders=DECIDERS, clock=SystemClock(), upgrade=upgrade)
     try:
         await check_vault(store, vault)
-        opened = OpenedTargets(store, vault, kinds)
+        opened, forges = OpenedTargets(store, vault, kinds), OpenedForges(store, vault, forge_kinds())
         try:
-            yield _bind(settings, kinds, types, store, vault, opened, work=work)
+            yield _bind(settings, kinds, types, store, vault, opened, forges, work=work)
         finally:
+            await forges.close()
             await opened.close()
     finally:
         await store.close()
@@ -118,11 +124,15 @@ def _bind(
     store: SqlStore,
     vault: AeadVault,
     opened: OpenedTargets,
+    forges: OpenedForges,
     *,
     work: bool,
 ) -> Bound:
     clock, changes, name = SystemClock(), LocalChanges(), new_name()
-
+    translations = {kind: form.translate for kind, form in FORMS.items()}
+    errands: dict[str, Errands] = {
+        INBOX.kind: InboxErrands(store, forges, PullNews(store), translations, changes, clock),
+    }
     executor = Executor(
         worker=name,
         store=store,
@@ -132,6 +142,7 @@ def _bind(
         changes=changes,
         clock=clock,
         deadline=settings.step_deadline,
+        errands=errands,
     )
     worker = Worker(name, store, executor, slots=settings.slots, lease=settings.lease, drain=settings.drain)
 

@@ -1,0 +1,104 @@
+"""News of pull requests, as what their entities are told: a hint to look at the forge, or a command."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from twin.domain.decider import Cause
+from twin.domain.errors import Terminal
+from twin.domain.identity import Actor
+from twin.domain.previews.commands import Command, parse_command
+from twin.domain.previews.inputs import CommandGiven, Hint
+from twin.domain.previews.names import pull_id
+from twin.domain.previews.pull_request import Origin, PullRequest
+from twin.domain.previews.pulls import PULL_REQUEST
+from twin.domain.previews.source import PREVIEW_SOURCE, PreviewSource
+from twin.domain.pulls import Permission
+from twin.ports.deliveries import Comment, News
+from twin.ports.store import Store, StoredDelivery, Tx
+from twin.service.inbox_errands import Telling
+
+_PAGE = 100
+
+
+class PullNews(Struct, frozen=True):
+    """See `twin.service.inbox_errands.PullRequests`."""
+
+    store: Store
+
+    async def followed(self, forge: str, repository: str) -> bool:
+        """Whether any preview source names the repository."""
+        return bool(await self._sources(forge, repository))
+
+    async def told(self, delivery: StoredDelivery, news: News, permission: Permission) -> tuple[Telling, ...]:
+        """What each source's pull request is told."""
+        tellings = []
+        for source in await self._sources(delivery.target, news.repository):
+            config = source.config
+            origin = Origin(
+                source=source.name,
+                forge=config.forge,
+                repository=config.repository,  # as it is configured: forges do not care about its case
+                number=news.number,
+                project=config.project,
+            )
+            if news.comment is None:
+                tellings.append(_hint(origin, delivery, news))
+            else:
+                command = parse_command(news.comment.text)
+                if command is None:
+                    raise Terminal("a comment that is no command")
+                sha = await self._known_head(origin, delivery) if command.name == "allow" else None
+                tellings.append(_command(origin, delivery, news.comment, command, permission, sha))
+        return tuple(tellings)
+
+    async def _sources(self, forge: str, repository: str) -> list[PreviewSource]:
+        """Names of repositories are the same in capitals, on all forges."""
+        found: list[PreviewSource] = []
+        after: str | None = None
+        while True:
+            page = await self.store.entities(PREVIEW_SOURCE.kind, labels={"forge": forge}, limit=_PAGE, after=after)
+            states: list[PreviewSource] = [row.state for row in page.items]
+            found += [each for each in states if each.config.repository.casefold() == repository.casefold()]
+            if (after := page.next) is None:
+                return found
+
+    async def _known_head(self, origin: Origin, delivery: StoredDelivery) -> str | None:
+        """The last commit as it was known when the comment came in: however long it takes until that is read, what was
+        pushed since is not allowed by it."""
+        entity = pull_id(origin.source, origin.number)
+        then: PullRequest | None = await self.store.history(PULL_REQUEST.kind, entity, until=delivery.taken_at)
+        return then.pull.head_sha if then is not None and then.pull is not None else None
+
+
+def _hint(origin: Origin, delivery: StoredDelivery, news: News) -> Telling:
+    cause = Cause(Actor("pull_request", f"{origin.repository}#{origin.number}"), delivery.id)
+    given = Hint(origin=origin, delivery=delivery.id, what=news.what)
+    return lambda tx: _told(tx, origin, given, cause)
+
+
+def _command(
+    origin: Origin,
+    delivery: StoredDelivery,
+    comment: Comment,
+    command: Command,
+    permission: Permission,
+    sha: str | None,
+) -> Telling:
+    given = CommandGiven(
+        origin=origin,
+        comment=comment.id,
+        command=command.name,
+        argument=command.argument,
+        by=comment.author,
+        permission=permission,
+        sha=sha,
+    )
+    cause = Cause(Actor("person", comment.author), delivery.id)
+    return lambda tx: _told(tx, origin, given, cause)
+
+
+def _told(tx: Tx, origin: Origin, given: Hint | CommandGiven, cause: Cause) -> str:
+    entity = pull_id(origin.source, origin.number)
+    tx.transition(PULL_REQUEST.kind, entity, given, cause)
+    return entity
