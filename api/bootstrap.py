@@ -61,7 +61,7 @@ from twin.vault.keys import load_keys
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 PROVIDERS = ("postgres", "redis", "nats", "process", "pulumi", "caddy")
-FORGES = ("gitea",)
+FORGES = ("gitea", "github")
 
 
 def provider_kinds() -> dict[str, ProviderKind]:
