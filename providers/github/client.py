@@ -152,6 +152,11 @@ class Client:
         await self.ensure_visible(repository)
         return Transient(f"{self.name} has no {what} in {repository} now")
 
+    async def not_allowed(self, repository: str) -> Blocked:
+        """What to raise when a write is 404 below what was just read: so GitHub tells some tokens that they may not."""
+        await self.ensure_visible(repository)
+        return failures.forbidden(self.name, repository)
+
     async def me(self) -> str:
         """Our login: the token's user, or the app's bot. Asked once."""
         if self._me is None:

@@ -23,7 +23,7 @@ class PullComments:
                 answers.Comment, self._repository, lambda rest: rest.issues.async_list_comments, at, self._number
             )
             if found is None:
-                raise await self._gone()
+                raise await self._client.gone(self._repository, f"pull request {self._number}")
             return found
 
         what = f"{self._client.name}, comments of {self._repository} {self._number}"
@@ -36,7 +36,7 @@ class PullComments:
             self._repository, lambda rest: rest.issues.async_create_comment, self._number, body=body
         )
         if response is None:
-            raise await self._gone()
+            raise await self._client.not_allowed(self._repository)
         return _told(self._client.decoded(response, answers.Comment))
 
     async def edit(self, comment: int, body: str) -> bool:
@@ -49,9 +49,6 @@ class PullComments:
     async def delete(self, comment: int) -> None:
         """Away with it."""
         await self._client.call(self._repository, lambda rest: rest.issues.async_delete_comment, comment)
-
-    async def _gone(self) -> Exception:
-        return await self._client.gone(self._repository, f"pull request {self._number}")
 
 
 def _told(comment: answers.Comment) -> Comment:

@@ -58,7 +58,7 @@ class Deployments:
             per_page=PER_PAGE,
         )
         if found is None:
-            raise await self._gone()
+            raise await self._client.gone(self._repository, "list of deployments")
         return sorted(each.id for each in found if each.creator is not None and each.creator.login.lower() == me)
 
     async def _create(self) -> None:
@@ -75,7 +75,7 @@ class Deployments:
             production_environment=False,
         )
         if response is None:
-            raise await self._gone()
+            raise await self._client.not_allowed(self._repository)
 
     async def _latest(self, deployment: int) -> answers.DeploymentStatus | None:
         found = await self._client.get(
@@ -99,13 +99,10 @@ class Deployments:
             **given,
         )
         if response is None:
-            raise await self._gone()
+            raise await self._client.not_allowed(self._repository)
         self._client.decoded(response, answers.DeploymentStatus)
 
     async def _remove(self, deployment: int) -> None:
         """GitHub deletes only what is inactive."""
         await self._post(deployment, answers.DeploymentStatus(state="inactive"))
         await self._client.call(self._repository, lambda rest: rest.repos.async_delete_deployment, deployment)
-
-    async def _gone(self) -> Exception:
-        return await self._client.gone(self._repository, f"deployment of {self._sha}")

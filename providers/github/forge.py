@@ -191,7 +191,7 @@ class GitHubForge:
             target_url=UNSET if wanted.target_url is None else wanted.target_url,
         )
         if said is None:
-            raise await self._client.gone(repository, f"commit {sha}")
+            raise await self._client.not_allowed(repository)
         self._client.decoded(said, answers.Status)
 
     async def deploy(self, repository: str, sha: str, environment: str, report: Report) -> None:

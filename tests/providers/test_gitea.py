@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import pytest
@@ -24,16 +24,17 @@ _numbers = itertools.count(1)
 
 
 class GiteaWorld:
-    """A repository of its own for each test, used by people over the API and git."""
+    """A repository of its own for each test, used by people over the API and git. One in which nothing was done serves
+    the next test too."""
 
-    def __init__(self, gitea: Gitea) -> None:
+    def __init__(self, gitea: Gitea, untouched: list[Repository]) -> None:
         self._gitea = gitea
         self._owner, self._other, self.bot = gitea.add("shop"), gitea.add("visitor"), gitea.add("twin-bot")
         reader, writer = gitea.add("reader"), gitea.add("writer")
-        self._it = gitea.repository(self._owner, f"guestbook-{next(_numbers)}")
-        self._it.let_in(self.bot, "admin")
-        self._it.let_in(reader, "read")
-        self._it.let_in(writer, "write")
+        self._it = untouched.pop() if untouched else gitea.repository(self._owner, f"guestbook-{next(_numbers)}")
+        for account, permission in ((self.bot, "admin"), (reader, "read"), (writer, "write")):
+            self._it.let_in(account, permission)
+        self._untouched = untouched
         self.hidden = self._hidden()
         self.us = self.bot.login
         self.people: Mapping[Permission, str] = {"read": "reader", "write": "writer", "admin": self._owner.login}
@@ -49,6 +50,11 @@ class GiteaWorld:
     @property
     def repository(self) -> str:
         return self._it.full_name
+
+    def leave(self) -> None:
+        """The test is over."""
+        if not self._heads:
+            self._untouched.append(self._it)
 
     async def open_pull(
         self,
@@ -133,6 +139,12 @@ class GiteaWorld:
         return []
 
 
+@pytest.fixture(scope="session")
+def untouched() -> list[Repository]:
+    """Repositories in which no test has done anything."""
+    return []
+
+
 class TestGitea(ForgeConformance):
     """A real Gitea."""
 
@@ -151,12 +163,13 @@ class TestGitea(ForgeConformance):
     }
 
     @pytest.fixture
-    def world(self, gitea: Gitea) -> GiteaWorld:
-        world = GiteaWorld(gitea)
+    def world(self, gitea: Gitea, untouched: list[Repository]) -> Iterator[GiteaWorld]:
+        world = GiteaWorld(gitea, untouched)
         self.upstream = gitea.url
         self.credentials = {"token": world.bot.token, "webhook_secret": "a-secret-of-some-length"}
         self._url = gitea.url
-        return world
+        yield world
+        world.leave()
 
     def config(self, origin: str) -> Mapping[str, Any]:
         return {"url": self._url, "api_url": f"{origin}/api/v1"}

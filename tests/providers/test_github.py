@@ -219,6 +219,24 @@ class TestWithToken(ForgeConformance):
         assert states == [["inactive"], ["success"]]
         await forge.close()
 
+    async def test_write_that_is_404_is_a_missing_right(self, world: GitHubWorld, between: Meddler) -> None:
+        forge = self.open(between.url)
+        number = await world.open_pull()
+        sha = await world.head(number)
+        between.rule = instead(
+            Answer(status=404, body=b'{"message": "Not Found"}'),
+            when=lambda call: call.method == "POST" and call.path.startswith("/repos/"),
+        )
+        for call in (
+            forge.put_comment(world.repository, number, MARKER, "hello"),
+            forge.report(world.repository, sha, PENDING),
+            forge.deploy(world.repository, sha, "pr-1", PENDING),
+        ):
+            with pytest.raises(Blocked) as refused:
+                await call
+            assert refused.value.key == f"github/test/permission/{world.repository}"
+        await forge.close()
+
     async def test_doubled_deployment_goes(self, world: GitHubWorld, between: Meddler) -> None:
         forges = [self.open(between.url) for _ in range(2)]
         sha = await world.head(await world.open_pull())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -164,9 +165,12 @@ class ForgeTrouble(ForgeHooks):
         assert heard == []
 
     async def test_endless_answer_is_not_read(self, world: ForgeWorld, forge: Forge, between: Meddler) -> None:
-        between.rule = instead(Answer(body=b" " * (33 << 20)))
-        with pytest.raises(Transient):
-            await forge.pull(world.repository, 1)
+        endless = b" " * (33 << 20)
+        zipped = Answer(headers={"content-encoding": "gzip"}, body=gzip.compress(endless))
+        for answer in (Answer(body=endless), zipped):
+            between.rule = instead(answer)
+            with pytest.raises(Transient, match="more than"):
+                await forge.pull(world.repository, 1)
 
     async def test_circle_of_redirects_ends(self, world: ForgeWorld, forge: Forge, between: Meddler) -> None:
         between.rule = instead(Answer(status=302, headers={"location": "/again"}))
