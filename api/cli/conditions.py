@@ -21,7 +21,7 @@ def condition_lines(condition: Condition, now: datetime) -> list[Text]:
     for name, text in (("Field", condition.field), ("Owner", condition.owner), ("Mend", condition.mend)):
         if text:
             lines.append(Text(f"  {name + ':':<6} {text}"))
-    if condition.block:
+    if condition.block and "twin retry" not in (condition.mend or ""):
         lines.append(Text(f"  Then:  twin blocks resolve {condition.block}"))
     return lines
 

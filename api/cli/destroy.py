@@ -69,20 +69,34 @@ def destroy(
 
 @app.command("certificate", rich_help_panel="Environments")
 def certificate(context: typer.Context, environment: Env, output: Output = None) -> None:
-    """The proof of destruction, or what is still in its way."""
+    """The proof of destruction, or what is still in its way.
+
+    Ends with 0 for the proof alone: with 5 if something is left over, with 1 while there is no proof yet.
+    """
     session = Session.of(context, output)
     body = session.api.get(f"/v1/environments/{session.environment(environment).id}/certificate")
+    view = session.api.decode(body, DestructionView)
     if session.screen.json:
         session.screen.data(body)
-        return
-    view = session.api.decode(body, DestructionView)
-    if view.certificate is not None:
+    elif view.certificate is not None:
         show_certificate(session.screen, f"{view.project}/{view.name}", view.certificate)
-        return
-    session.screen.text(f"{view.project}/{view.name} is {view.status}: there is no certificate yet")
-    rows = [(each.external_id, each.kind, each.target, each.owner, each.mend) for each in view.leftovers]
-    if rows:
-        session.screen.table(("LEFT OVER", "KIND", "TARGET", "OWNER", "MEND"), rows, indent=2, whole=0)
+    else:
+        _show_leftovers(session.screen, view)
+    if view.certificate is None:
+        raise typer.Exit(Exit.BLOCKED if view.leftovers else Exit.FAILED)
+
+
+def _show_leftovers(screen: Screen, view: DestructionView) -> None:
+    """Each with its owner, and below it the way to remove it, whole, to be copied."""
+    name = f"{view.project}/{view.name}"
+    screen.text(f"{name} is {view.status}: there is no certificate yet")
+    for each in view.leftovers:
+        screen.text(f"\n  {each.kind} {each.external_id}", "yellow")
+        screen.text(f"    Target:  {each.target}")
+        screen.text(f"    Owner:   {each.owner}")
+        screen.text(f"    Removal: {each.removal or 'by hand'}")
+    if view.leftovers:
+        screen.text(f"\nOnce nothing is left: twin retry {name}")
 
 
 def _ask(screen: Screen, name: str, short: str) -> None:

@@ -26,7 +26,7 @@ class Exit(IntEnum):
 
 MEANING: Mapping[Exit, str] = {
     Exit.DONE: "done",
-    Exit.FAILED: "the operation failed, or a check found something wrong",
+    Exit.FAILED: "the operation failed, a check found something wrong, or there is no certificate yet",
     Exit.USAGE: "the command line is wrong",
     Exit.NOT_FOUND: "what was named does not exist",
     Exit.REFUSED: "refused: invalid input, a conflict, another plan than expected",

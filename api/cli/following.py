@@ -124,7 +124,7 @@ def _watch(session: Session, accepted: Accepted, progress: Progress) -> None:
             return
         if progress.stuck and progress.view is not None and not session.screen.live:
             session.screen.note(progress.view.summary, "yellow")
-            session.screen.note(f"It goes on by itself then: twin show {accepted.project}/{accepted.name}")
+            session.screen.note(f"Once that is done, it goes on: twin show {accepted.project}/{accepted.name}")
             raise typer.Exit(Exit.BLOCKED)
 
 

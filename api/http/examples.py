@@ -206,7 +206,9 @@ DESTRUCTION = DestructionView(
             kind="postgres.role",
             external_id="tw_01jzx4t2m8_db_1",
             owner="platform",
-            mend="Remove it by hand, then: twin retry shop/dev",
+            removal="psql -h db.eu -U twin -d postgres -c 'DROP ROLE \"tw_01jzx4t2m8_db_1\"'",
+            mend="Remove what is left: psql -h db.eu -U twin -d postgres -c 'DROP ROLE \"tw_01jzx4t2m8_db_1\"'; "
+            "then: twin retry shop/dev",
         ),
     ),
 )

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shlex
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -61,6 +63,13 @@ class Server:
         async with self._session() as session:
             found, _ = await self._routes(session)
         return found or []
+
+    def removal(self, route: JsonRoute, place: int) -> str:
+        """How a person takes a route out: by its id, or, if that was taken off, by its place, which may change."""
+        path = f"/id/{quote(str(route['@id']), safe='')}" if "@id" in route else f"{self._path}/{place}"
+        socket = self._config.socket
+        at = ["--unix-socket", socket, f"http://localhost{path}"] if socket else [self._config.admin + path]
+        return shlex.join(["curl", "--fail", "-X", "DELETE", *at])
 
     async def change(self, edit: Edit) -> list[JsonRoute]:
         """Make the routes what `edit` makes of them, against no other writer. They serve when it returns them."""

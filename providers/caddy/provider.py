@@ -56,11 +56,16 @@ class CaddyProvider:
 
     async def owned(self, environment: EnvironmentId) -> AsyncIterator[Resource]:
         """Routes by their mark, or by their name."""
-        for each in await self.server.routes():
+        for place, each in enumerate(await self.server.routes()):
             if is_in(each, environment):
                 note = note_of(each)
                 name = str(each.get("@id") or note.get("name"))
-                yield Resource(kind="caddy.route", external_id=name, detail=str(note.get("mark", "by its name")))
+                yield Resource(
+                    kind="caddy.route",
+                    external_id=name,
+                    detail=str(note.get("mark", "by its name")),
+                    removal=self.server.removal(each, place),
+                )
 
     async def close(self) -> None:
         """Nothing to give back: no connection outlives its call."""

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from providers.nats import copying, users
+from providers.nats import copying, removal, users
 from providers.nats.accounts import ADOPTING, LIMITS, Account, AccountsFile, JetStreamLimits, User
 from providers.nats.client import MARK, NatsClient, stream_config
 from providers.nats.spec import TYPES, Config, Credentials, StreamInputs, read, read_inputs
@@ -143,12 +143,16 @@ class NatsProvider:
     async def owned(self, environment: EnvironmentId) -> AsyncIterator[Resource]:
         """Accounts by the mark in the file that the server reads, streams by the mark that the server reports."""
         mark = ownership_mark(environment)
-        for name, account in self._accounts.read().items():
-            if account.mark == mark:
-                yield Resource(kind="nats.account", external_id=name)
-        for account_name, stream in await self._client.streams():
+        accounts = self._accounts.read()
+        # Streams first: the way to remove one leads through its account.
+        for name, stream in await self._client.streams():
             if stream.get("metadata", {}).get(MARK) == mark:
-                yield Resource(kind="nats.stream", external_id=f"{account_name}/{stream['name']}")
+                way = removal.of_stream(self._client.endpoint, name, stream["name"], accounts.get(name))
+                yield Resource(kind="nats.stream", external_id=f"{name}/{stream['name']}", removal=way)
+        for name, account in accounts.items():
+            if account.mark == mark:
+                way = removal.of_account(self._config, name)
+                yield Resource(kind="nats.account", external_id=name, removal=way)
 
     async def close(self) -> None:
         """Nothing is held between calls."""

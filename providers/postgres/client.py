@@ -81,14 +81,6 @@ class DatabaseState(Struct, frozen=True, kw_only=True):
         return self.connections == INVALID
 
 
-class Found(Struct, frozen=True):
-    """A database or role in the inventory."""
-
-    kind: str
-    name: str
-    mark: str | None
-
-
 class Server:
     """A server that the twin works on. It holds no connection: a sleeping twin costs the server nothing."""
 
@@ -244,27 +236,6 @@ class Session:
     async def extension_names(self) -> set[str]:
         """Every extension of this session's database, whoever installed it."""
         return {name for (name,) in await self.read("SELECT extname FROM pg_catalog.pg_extension")}
-
-    async def owned(self, *, mark: str, prefixes: Sequence[str]) -> list[Found]:
-        """Databases and roles with that mark, or, since a crash may come before the mark, with one of the prefixes."""
-        rows = await self.read(
-            """
-            WITH found (kind, name, comment) AS (
-                SELECT 'postgres.database', d.datname::text, shobj_description(d.oid, 'pg_database')
-                FROM pg_catalog.pg_database AS d
-                UNION ALL
-                SELECT 'postgres.role', r.rolname::text, shobj_description(r.oid, 'pg_authid')
-                FROM pg_catalog.pg_roles AS r
-            )
-            SELECT kind, name, comment FROM found
-            WHERE comment = %(mark)s OR starts_with(comment, %(mark)s || ' ')
-               OR EXISTS (SELECT FROM unnest(%(prefixes)s::text[]) AS prefix WHERE starts_with(name, prefix))
-            ORDER BY 1, 2
-            """,
-            mark=mark,
-            prefixes=list(prefixes),
-        )
-        return [Found(kind, name, comment) for kind, name, comment in rows]
 
     # --- making ---
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from providers.postgres import access, copying, names, rights, roles, staging
+from providers.postgres import access, copying, inventory, names, rights, roles, staging
 from providers.postgres.client import Server, Session
 from providers.postgres.drift import access_drift, database_drift, extension_drift, newest, role_drift
 from providers.postgres.spec import PROVIDER, TYPES, Credentials, DatabaseInputs, TargetConfig
@@ -150,9 +150,14 @@ class PostgresProvider:
     async def owned(self, environment: EnvironmentId) -> AsyncIterator[Resource]:
         """Databases and roles with the environment's mark or one of its prefixes."""
         async with self._server.session() as pg:
-            found = await pg.owned(mark=ownership_mark(environment), prefixes=names.prefixes(environment))
+            found = await inventory.owned(pg, mark=ownership_mark(environment), prefixes=names.prefixes(environment))
         for each in found:
-            yield Resource(kind=each.kind, external_id=each.name, detail=each.mark or "without the mark, by its name")
+            yield Resource(
+                kind=each.kind,
+                external_id=each.name,
+                detail=each.mark or "without the mark, by its name",
+                removal=inventory.by_hand(self._config, each),
+            )
 
     async def close(self) -> None:
         """Nothing to give back: no connection outlives its call."""

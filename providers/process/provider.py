@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -140,10 +141,12 @@ class ProcessProvider:
             for process in await asyncio.to_thread(processes.marked, ownership_mark(environment)):
                 started = datetime.fromtimestamp(process.started, UTC).isoformat(timespec="seconds")
                 detail = f"{process.component} {process.slot}: {process.name}, started {started}"
-                yield Resource(kind="process", external_id=str(process.pid), detail=detail)
+                way = f"on {socket.gethostname()}: kill -KILL {process.pid}"
+                yield Resource(kind="process", external_id=str(process.pid), detail=detail, removal=way)
             root = self.layout.environment(environment)
             for path in sorted(root.iterdir()) if root.exists() else []:
-                yield Resource(kind="directory", external_id=str(path), detail=path.name)
+                way = f"on {socket.gethostname()}: {shlex.join(['rm', '-rf', '--', str(path)])}"
+                yield Resource(kind="directory", external_id=str(path), detail=path.name, removal=way)
 
     async def logs(self, ref: ComponentRef, *, lines: int, follow: bool) -> AsyncIterator[LogLine]:
         """What the replicas wrote, merged by time."""

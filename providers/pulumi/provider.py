@@ -18,6 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 from providers.pulumi.client import Client, this_host
 from providers.pulumi.errors import translated
 from providers.pulumi.layout import Layout, write_private
+from providers.pulumi.removal import removal
 from providers.pulumi.spec import PASSPHRASE, STACK, Config, Stack, check_credentials, config, parse
 from twin.children import processes
 from twin.children.bundle import unpack
@@ -135,9 +136,12 @@ class PulumiProvider:
             found = await self._read("owned", "twin", {}, prefix=prefix)
         for stack in found["stacks"]:
             name = stack["stack"]
-            yield Resource(kind="stack", external_id=name, detail=ownership_mark(environment))
+            way = removal(self.settings, self.layout, name)
+            yield Resource(kind="stack", external_id=name, detail=ownership_mark(environment), removal=way)
             for each in stack["resources"]:
-                yield Resource(kind=each["type"], external_id=each["id"], detail=f"{each['name']} of {name}")
+                detail = f"{each['name']} of {name}"
+                way = removal(self.settings, self.layout, name, urn=each["urn"])
+                yield Resource(kind=each["type"], external_id=each["id"], detail=detail, removal=way)
 
     async def close(self) -> None:
         """Nothing is held open."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
+from providers.redis import removal
 from providers.redis.client import Server, Session
 from providers.redis.copying import COPYING, Copy
 from providers.redis.drift import users_drift
@@ -151,20 +152,26 @@ class RedisProvider:
             databases = await server.databases()
         ours = {name for name in users if component_of(name) in marked or name.startswith(prefix)}
         known = {component_of(name) for name in ours}
-        for name in sorted(ours):
-            detail = mark if component_of(name) in marked else "by its name"
-            yield Resource(kind="redis.user", external_id=name, detail=detail)
-        for name in sorted(marked - known):
-            yield Resource(kind="redis.mark", external_id=name, detail="marked as ours, without a user")
-        keys: Counter[str] = Counter()
+        keys: defaultdict[str, Counter[int]] = defaultdict(Counter)
         for database in databases:
             async with self.server.session(database) as server:
                 async for batch in server.keys(prefix):
-                    keys.update(key.partition(b":")[0].decode(errors="replace") for key in batch)
-        for name, count in sorted(keys.items()):
+                    for key in batch:
+                        keys[key.partition(b":")[0].decode(errors="replace")][database] += 1
+        for name in sorted(ours):
+            detail = mark if component_of(name) in marked else "by its name"
+            way = removal.of_user(self._config, name, keys.get(component_of(name), ()))
+            yield Resource(kind="redis.user", external_id=name, detail=detail, removal=way)
+        for name in sorted(marked - known):
+            way = removal.of_mark(self._config, name, keys.get(name, ()))
+            detail = "marked as ours, without a user"
+            yield Resource(kind="redis.mark", external_id=name, detail=detail, removal=way)
+        for name, counts in sorted(keys.items()):
             if name in known:
                 continue  # a user's keys are part of its keyspace
-            yield Resource(kind="redis.keys", external_id=f"{name}:*", detail=f"{count} keys")
+            way = removal.of_keys(self._config, name, counts)
+            detail = f"{counts.total()} keys"
+            yield Resource(kind="redis.keys", external_id=f"{name}:*", detail=detail, removal=way)
 
     async def close(self) -> None:
         """Nothing to give back: no connection outlives its call."""

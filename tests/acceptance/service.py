@@ -212,12 +212,17 @@ class Service:
         """What a command of the command line says on stdout."""
         return self._run(*arguments).stdout
 
+    def ends(self, code: int, *arguments: str) -> str:
+        """The same of one that is to end with this exit code, and with what it says on stderr."""
+        done = self._run(*arguments, code=code)
+        return done.stdout + done.stderr
+
     def watch(self, *arguments: str) -> str:
         """What it says to whoever watches: progress goes to stderr."""
         done = self._run(*arguments)
         return done.stdout + done.stderr
 
-    def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def _run(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [*TWIN, *arguments],
             env=self.environ,
@@ -227,7 +232,7 @@ class Service:
             timeout=60,
             check=False,
         )
-        assert done.returncode == 0, (arguments, done.returncode, done.stdout, done.stderr)
+        assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr)
         return done
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from api.cli.exits import Exit
 from providers.local import LocalServers
 from providers.local.files import State, private_directory, save_state
 from tests.acceptance.blueprints import small_guestbook
@@ -47,6 +48,7 @@ def test_a_leftover_keeps_the_certificate_back(service: Service, opened: tuple[O
     accepted = service.create("dev", "guestbook")
     environment = accepted["environment_id"]
     service.succeeded(accepted)
+    assert "is not being destroyed" in service.ends(Exit.REFUSED, "certificate", environment)
     server = next(each for each in opened if each[0].provider == "postgres")
     with postgres(server) as by_hand:
         by_hand.execute("CREATE DATABASE forgotten")
@@ -63,9 +65,17 @@ def test_a_leftover_keeps_the_certificate_back(service: Service, opened: tuple[O
             assert told["certificate"] is None
             (left,) = told["leftovers"]
             assert (left["target"], left["owner"]) == ("postgres/local", "platform")
-            assert "twin retry" in left["mend"]
-            assert "forgotten" in service.twin("certificate", environment)
-            assert "forgotten" in service.twin("show", "shop/dev")
+            assert left["removal"].startswith("psql -h ")
+            assert left["removal"].endswith("""-c 'DROP DATABASE "forgotten" WITH (FORCE)'""")
+            assert left["mend"] == f"Remove what is left: {left['removal']}; then: twin retry shop/dev"
+            told = service.ends(Exit.BLOCKED, "certificate", environment)
+            assert f"Removal: {left['removal']}\n" in told
+            assert "Owner:   platform" in told
+            assert left["mend"] in service.twin("show", "shop/dev")
+            assert "twin blocks resolve" not in service.twin("show", "shop/dev"), "one way on, not two"
+            told = service.ends(Exit.BLOCKED, "retry", "shop/dev")
+            assert left["mend"] in told
+            assert "by itself" not in told
             assert service.operation(destroyed, wait=0)["status"] == "running"
         finally:
             by_hand.execute("DROP DATABASE forgotten")
@@ -76,6 +86,7 @@ def test_a_leftover_keeps_the_certificate_back(service: Service, opened: tuple[O
     certificate = view["certificate"]
     assert {each["instance"] for each in certificate["resources"]} == {"db@1", "cache@1", "jobs@1", "app@1"}
     assert len(certificate["inventories"]) == 4, "every place was asked"
+    assert "Certificate of destruction of shop/dev" in service.twin("certificate", environment)
     assert look(opened, environment).empty
 
 

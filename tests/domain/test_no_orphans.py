@@ -152,19 +152,29 @@ class TestCertificate:
     def test_leftovers_keep_it_destroying_and_are_named(self, standing):
         operation = standing.send(Destroy())
         standing.work(until="data-1:sweep")
-        left = (Found("role", "tw_old_db_1"),)
+        left = (Found("role", "tw_old_db_1", removal="drop tw_old_db_1"), Found("thing", "t"))
         standing.succeed(standing.start("data-1:sweep"), found=left)
         standing.work()
         assert status(standing.env) == "destroying"
         assert standing.env.leftovers == {"data-1": left}
         (failure,) = standing.env.failures.values()
         assert "role tw_old_db_1" in failure.message
-        assert "twin retry shop/dev" in failure.mend
+        assert failure.mend == (
+            "Remove what is left: drop tw_old_db_1; remove thing t by hand; then: twin retry shop/dev"
+        )
         assert standing.outcome(operation) is None
         standing.send(Retry())
         standing.work()
         assert standing.env.leftovers == {}
         assert standing.outcome(operation) == "succeeded"
+
+    def test_of_many_leftovers_the_first_are_told_and_where_the_others_are(self, standing):
+        standing.send(Destroy())
+        standing.work(until="data-1:sweep")
+        found = tuple(Found("role", f"r{n}", removal=f"drop r{n}") for n in range(9))
+        standing.succeed(standing.start("data-1:sweep"), found=found)
+        (failure,) = standing.env.failures.values()
+        assert "drop r4; and 4 more, which twin certificate shop/dev names; then: twin retry" in failure.mend
 
     def test_a_late_effect_reopens_it(self, story):
         zombie = story.start("db:apply")

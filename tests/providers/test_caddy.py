@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -259,6 +260,13 @@ async def test_strangers_routes_stay_and_keep_their_hosts(
         finally:
             left = [each for each in client.get(routes_path(target)).json() if each != foreign]
             client.patch(routes_path(target), json=left).raise_for_status()
+
+
+async def test_what_the_inventory_finds_goes_as_it_says(provider: CaddyProvider, ref: ComponentRef, host: str) -> None:
+    await provider.apply(ref, step(host, "127.0.0.1:9"))
+    (found,) = [each async for each in provider.owned(ref.environment)]
+    await asyncio.to_thread(subprocess.run, found.removal, shell=True, capture_output=True, check=True)
+    assert [each async for each in provider.owned(ref.environment)] == []
 
 
 async def test_many_at_once_lose_nothing(provider: CaddyProvider) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shlex
+import shutil
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -212,6 +216,39 @@ async def test_the_inventory_finds_what_no_record_of_ours_knows(provider: NatsPr
         assert found == {("nats.account", "foreign"), ("nats.stream", f"{ref.name}/jobs")}
     finally:
         await provider.reconfigure(lambda accounts: accounts.pop("foreign"))
+
+
+async def test_what_the_inventory_finds_is_told_with_the_way_to_remove_it(
+    provider: NatsProvider, ref: ComponentRef, place: tuple[Target, dict[str, str]]
+) -> None:
+    await apply(provider, ref)
+    stream, account = [each async for each in provider.owned(ref.environment)]
+    assert place[1]["admin_password"] not in stream.removal + account.removal
+    # The command as it is, but what it logs in with goes to the tests' own client: that may delete the stream.
+    script = stream.removal.replace("nats --server", "printf '%s\\n' --server", 1)
+    env = {"PATH": os.environ["PATH"], "ADMIN_PASSWORD": place[1]["admin_password"]}
+    told = await asyncio.to_thread(
+        subprocess.run, script, shell=True, env=env, capture_output=True, text=True, check=True
+    )
+    _, server, _, user, _, password, *words = told.stdout.splitlines()
+    assert words == ["stream", "rm", "--force", "jobs"]
+    connection = await nats.connect(server, user=user, password=password)
+    assert await connection.jetstream().delete_stream("jobs")
+    await connection.close()
+
+    path = place[0].config["accounts_file"]
+    copy = Path(path).with_name("copy of the accounts")
+    shutil.copy(path, copy)
+    try:
+        script, _, then = account.removal.partition(" && ")
+        command = script.replace(shlex.quote(path), shlex.quote(str(copy)))
+        await asyncio.to_thread(subprocess.run, command, shell=True, check=True)
+        rest = (await asyncio.to_thread(copy.read_text)).splitlines()
+        whole = (await asyncio.to_thread(Path(path).read_text)).splitlines()
+        assert rest == [each for each in whole if ref.name not in each]
+        assert then == "nats-server --signal reload"
+    finally:
+        copy.unlink()
 
 
 async def test_no_password_reaches_the_disk_and_the_mode_stays(

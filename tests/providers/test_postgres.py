@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 
 from providers.local import LocalServers
 from providers.postgres import KIND, names, roles
 from providers.postgres.client import Session
+from providers.postgres.programs import find
 from providers.postgres.provider import PostgresProvider
-from providers.postgres.spec import DATABASE
+from providers.postgres.spec import DATABASE, TargetConfig
 from tests.providers.postgres_by_hand import Opened, as_superuser, changed, client, open_local, query, run
 from twin.domain.errors import Blocked, Invalid, Terminal, Transient
 from twin.domain.identity import ComponentRef
@@ -160,6 +164,27 @@ async def test_the_inventory_lists_what_was_left_by_hand_with_the_mark_or_withou
     finally:
         await run(opened, "DROP DATABASE foreign_to_us")
     assert found == {("postgres.database", "foreign_to_us"), ("postgres.role", ref.name)}
+
+
+async def test_what_the_inventory_finds_goes_as_it_says(
+    opened: Opened, root: Opened, provider: PostgresProvider, ref: ComponentRef
+) -> None:
+    await provider.apply(ref, step())
+    stray = f'{names.prefixes(ref.environment)[0]}_"$HOME; --'  # a superuser's, called as nobody should
+    await run(root, "CREATE ROLE {}", stray)
+    await run(root, "CREATE DATABASE {} OWNER {}", f"{stray}2", stray)
+    found = [each async for each in provider.owned(ref.environment)]
+    assert {each.kind for each in found} == {"postgres.database", "postgres.role"}
+    programs = await find("postgres/test", msgspec.convert(opened[0].config, TargetConfig), 17)
+    for each in found:
+        assert not any(password in each.removal for password in (opened[1]["password"], "pass word"))
+        _, password = root if f" -U {root[0].config['user']} " in each.removal else opened
+        env = {"PATH": f"{programs.directory}:{os.environ['PATH']}", "PGPASSWORD": password["password"]}
+        done = await asyncio.to_thread(
+            subprocess.run, each.removal, shell=True, env=env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    assert [each async for each in provider.owned(ref.environment)] == []
 
 
 async def test_the_clear_password_is_in_no_catalogue_and_no_log(

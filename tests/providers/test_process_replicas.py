@@ -19,6 +19,7 @@ import pytest
 
 from providers.process.provider import ProcessProvider
 from tests.providers.process_world import apps, ask, open_provider, processes, step, supervisors
+from tests.waiting import soon
 from twin.domain.errors import Terminal, Transient
 from twin.domain.identity import ComponentRef
 from twin.testing.steps import make_ref
@@ -228,6 +229,21 @@ async def test_suspended_stops_all_and_apply_brings_back_the_same_addresses(
 
 def records(directory: Path) -> list[Path]:
     return list(directory.glob("environments/*/*/slots/*"))
+
+
+async def test_what_the_inventory_finds_goes_as_it_says(provider: ProcessProvider, ref: ComponentRef) -> None:
+    await provider.apply(ref, step({"replicas": 1}))
+    found = [each async for each in provider.owned(ref.environment)]
+    assert {each.kind for each in found} == {"process", "directory"}
+    for each in found:  # a supervisor may take its replica with it
+        here, _, command = each.removal.partition(": ")
+        assert here == f"on {socket.gethostname()}"
+        await asyncio.to_thread(subprocess.run, command, shell=True, capture_output=True, check=False)
+
+    async def gone() -> bool:
+        return [each async for each in provider.owned(ref.environment)] == []
+
+    await soon(gone)
 
 
 async def test_lost_records_lose_no_process(provider: ProcessProvider, ref: ComponentRef, directory: Path) -> None:

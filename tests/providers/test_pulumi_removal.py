@@ -16,6 +16,7 @@ from providers.pulumi.provider import PulumiProvider
 from tests.providers.pulumi_world import CLI, PASSPHRASE, Shelf, open_provider, packed, step
 from twin.domain.errors import Blocked
 from twin.domain.identity import ComponentRef
+from twin.ports.provider import Resource
 from twin.testing.steps import make_ref
 
 
@@ -74,6 +75,29 @@ async def test_what_the_program_protects_waits_for_a_human_and_goes_as_the_block
     await asyncio.to_thread(subprocess.run, shlex.split(command[1]), env=env, cwd=tmp_path, check=True)
     await provider.remove(ref, step(inputs))
     assert shelf.books(ref.name) == {}
+
+
+async def test_what_the_inventory_finds_goes_as_it_says(
+    provider: PulumiProvider, ref: ComponentRef, shelf: Shelf, tmp_path: Path
+) -> None:
+    await provider.apply(ref, step(shelf.inputs(count=2)))
+    found = [each async for each in provider.owned(ref.environment)]
+    env = {
+        "PATH": f"{Path(str(CLI)).parent}:{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+        "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+    }
+
+    async def remove(each: Resource) -> None:
+        assert PASSPHRASE not in each.removal
+        await asyncio.to_thread(subprocess.run, each.removal, shell=True, env=env, cwd=tmp_path, check=True)
+
+    await remove(next(each for each in found if "book-1" in each.detail))
+    assert [Path(book).name.rpartition("book-")[2][:1] for book in shelf.books(ref.name)] == ["0"]
+    await remove(next(each for each in found if each.kind == "stack"))
+    assert shelf.books(ref.name) == {}
+    assert [each async for each in provider.owned(ref.environment)] == []
 
 
 async def test_it_needs_neither_a_program_that_loads_nor_resources_that_still_stand(

