@@ -65,8 +65,9 @@ def _known(state: PullRequest, given: Input, context: Context) -> Iterator[Event
             )
         case FollowedChanged(environment=environment):
             yield happened.EnvironmentStirred(environment=environment, news=state.news + 1)
-        case given_as.EnvironmentIs():
-            yield from _seen(state, given)
+        case given_as.EnvironmentIs(news=news, environment=environment):
+            if state.seen < news <= state.news:
+                yield happened.PreviewSeen(news=news, environment=environment)
         case given_as.Published(sink=sink, digest=digest):
             if state.published.get(sink) != digest or f"publish:{sink}" in state.troubles:
                 yield happened.PreviewPublished(sink=sink, digest=digest)
@@ -112,15 +113,6 @@ def _looked(state: PullRequest, given: given_as.Looked, context: Context) -> Ite
             yield happened.ErrandFailed(task=LOOK, trouble=trouble(before, failed, context, final=False))
             return
     yield happened.PullLooked(look=given.look, pull=pull, verdict=given.verdict, at=context.now)
-
-
-def _seen(state: PullRequest, given: given_as.EnvironmentIs) -> Iterator[Event]:
-    if not state.seen < given.news <= state.news:
-        return
-    env, known = given.environment, state.environment
-    if env is not None and known is not None and env.id != known.id and not env.alive:
-        env = None  # of an earlier life
-    yield happened.PreviewSeen(news=given.news, environment=env)
 
 
 def _failed(state: PullRequest, given: TaskFailed, context: Context) -> Iterator[Event]:

@@ -85,7 +85,7 @@ class EnvironmentStirred(Struct, frozen=True, kw_only=True, tag="environment_sti
 
 
 class PreviewSeen(Struct, frozen=True, kw_only=True, tag="preview_seen", tag_field="type"):
-    """The environment was seen like this; None: nothing of what was seen is about it."""
+    """The environment was seen like this; None: there is none."""
 
     news: int
     environment: Preview | None

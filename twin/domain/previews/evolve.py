@@ -48,8 +48,7 @@ def _after(state: PullRequest, event: Event) -> PullRequest:
         case happened.EnvironmentStirred(news=news):
             return replace(state, news=news)
         case happened.PreviewSeen(news=news, environment=environment):
-            seen = replace(_without(state, "see"), seen=news)
-            return seen if environment is None else replace(seen, environment=environment)
+            return replace(_without(state, "see"), seen=news, environment=environment)
         case happened.PreviewEnded(ended=ended):
             return replace(state, ended=ended)
         case happened.PreviewPublished(sink=sink, digest=digest):
@@ -115,8 +114,8 @@ def _commanded(state: PullRequest, event: happened.CommandTaken) -> PullRequest:
 
 def _deployed(state: PullRequest, event: happened.PreviewDeployed) -> PullRequest:
     done = Done(digest=event.digest, life=event.life, sha=event.sha, environment=event.environment, at=event.at)
-    # How it is now has to be looked at, also where nobody tells.
-    after = replace(_without(state, "deploy"), done=done, news=state.news + 1)
+    # How it is now has to be looked at, also where nobody tells; a look that began before counts for nothing.
+    after = replace(_without(state, "deploy"), done=done, news=state.news + 1, seen=state.news)
     before = state.environment
     if event.environment is not None and (before is None or before.id != event.environment):
         return replace(after, environment=Preview(id=event.environment, status="creating", sha=event.sha))

@@ -84,12 +84,15 @@ def deploy_due(state: PullRequest) -> bool:
     wished, env = wish(state), state.environment
     if wished is None:
         return False
-    if wished.sha is not None:
-        # One of the same name that is on its way out is awaited: then there is room for the next.
-        return state.slot == "held" and not carried_out(state, wished) and not (env is not None and env.going)
-    # Whatever appears although it should be gone, such as what a worker that was given up has made, is sent away again.
+    # What a worker that was given up has done late is seen, and put right.
     strays = env is not None and env.alive and not env.going and state.seen == state.news
-    return not carried_out(state, wished) or strays
+    if wished.sha is None:
+        return strays or not carried_out(state, wished)
+    # One of the same name that is on its way out is awaited: then there is room for the next.
+    if state.slot != "held" or (env is not None and env.going):
+        return False
+    strays = strays and env is not None and env.sha is not None and env.sha != wished.sha
+    return strays or not carried_out(state, wished)
 
 
 def slot_due(state: PullRequest) -> bool:
