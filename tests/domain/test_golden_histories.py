@@ -13,6 +13,10 @@ from twin.domain.errors import Unavailable
 from twin.domain.events import Event
 from twin.domain.inbox import INBOX
 from twin.domain.inbox import Event as InboxEvent
+from twin.domain.previews.events import Event as PullEvent
+from twin.domain.previews.pulls import PULL_REQUEST
+from twin.domain.previews.source import PREVIEW_SOURCE
+from twin.domain.previews.source import Event as SourceEvent
 from twin.domain.project import PROJECT
 from twin.domain.project import SCHEMA_V as PROJECT_SCHEMA_V
 from twin.domain.project import Event as ProjectEvent
@@ -24,6 +28,8 @@ GOLDEN = Path(__file__).parent.parent / "golden"
 HISTORIES = sorted(GOLDEN.glob("v*/*.json"))
 OF_PROJECTS = sorted(GOLDEN.glob("project/v*/*.json"))
 OF_INBOXES = sorted(GOLDEN.glob("inbox/v*/*.json"))
+OF_PULLS = sorted(GOLDEN.glob("pull_request/v*/*.json"))
+OF_SOURCES = sorted(GOLDEN.glob("preview_source/v*/*.json"))
 
 
 class Golden(msgspec.Struct):
@@ -53,7 +59,16 @@ def test_what_was_to_be_done_is_still_to_be_done(golden):
     assert now == {(task["kind"], task["key"], task["queue"]) for task in golden.tasks}
 
 
-OTHERS = [*((PROJECT, path) for path in OF_PROJECTS), *((INBOX, path) for path in OF_INBOXES)]
+OTHERS = [
+    (decider, path)
+    for decider, paths in (
+        (PROJECT, OF_PROJECTS),
+        (INBOX, OF_INBOXES),
+        (PULL_REQUEST, OF_PULLS),
+        (PREVIEW_SOURCE, OF_SOURCES),
+    )
+    for path in paths
+]
 
 
 @pytest.mark.parametrize(("decider", "path"), OTHERS, ids=lambda value: getattr(value, "kind", None) or value.stem)
@@ -66,14 +81,28 @@ def test_the_history_of_another_entity_is_read_as_it_was_written(decider, path):
 
 
 @pytest.mark.parametrize(
-    ("paths", "newest"), [(HISTORIES, SCHEMA_V), (OF_PROJECTS, PROJECT_SCHEMA_V), (OF_INBOXES, INBOX.schema_v)]
+    ("paths", "newest"),
+    [
+        (HISTORIES, SCHEMA_V),
+        (OF_PROJECTS, PROJECT_SCHEMA_V),
+        (OF_INBOXES, INBOX.schema_v),
+        (OF_PULLS, PULL_REQUEST.schema_v),
+        (OF_SOURCES, PREVIEW_SOURCE.schema_v),
+    ],
 )
 def test_every_version_has_histories(paths, newest):
     assert {path.parent.name for path in paths} == {f"v{number}" for number in range(1, newest + 1)}
 
 
 @pytest.mark.parametrize(
-    ("paths", "events"), [(HISTORIES, Event), (OF_PROJECTS, ProjectEvent), (OF_INBOXES, InboxEvent)]
+    ("paths", "events"),
+    [
+        (HISTORIES, Event),
+        (OF_PROJECTS, ProjectEvent),
+        (OF_INBOXES, InboxEvent),
+        (OF_PULLS, PullEvent),
+        (OF_SOURCES, SourceEvent),
+    ],
 )
 def test_every_event_stands_in_a_history(paths, events):
     told = {

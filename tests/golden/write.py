@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from preview_stories import PREVIEW_STORIES
 
 from twin.domain import inbox, project
 from twin.domain.decider import Cause, Context, Decider, transition
@@ -244,6 +245,11 @@ def main() -> None:
     path = HERE / "inbox" / f"v{inbox.SCHEMA_V}" / "a-forge-s-deliveries.json"
     if not path.exists():
         write(path, INBOX, *a_forge_s_deliveries())
+    for place, (decider, told) in PREVIEW_STORIES.items():
+        kind, name = place.split("/")
+        path = HERE / kind / f"v{decider.schema_v}" / f"{name}.json"
+        if not path.exists():
+            write(path, decider, *told())
 
 
 def write(path: Path, decider: Decider[Any, Any, Any], state: Any, events: list[Any]) -> None:

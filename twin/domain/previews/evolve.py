@@ -96,7 +96,8 @@ def _commanded(state: PullRequest, event: happened.CommandTaken) -> PullRequest:
     after = replace(state, wanted=event.look, heard=_heard(state, heard_as(event.comment)), answer=answer)
     if event.refusal:
         return after
-    after = replace(after, active_at=event.at)
+    if event.command != "status":  # anybody may ask
+        after = replace(after, active_at=event.at)
     match event.command:
         case "redeploy":
             return replace(_without(after, "deploy"), turn=state.turn + 1, ended=None)

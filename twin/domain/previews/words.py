@@ -128,8 +128,10 @@ def _wanted(state: PullRequest) -> str:
     env, wished, trouble = state.environment, wish(state), state.troubles.get("deploy")
     if state.slot != "held":
         return "queued" if state.slot == "queued" else "starting"
-    if trouble is not None and trouble.kind != "transient":
-        return "failed" if trouble.kind == "terminal" else "blocked"
+    if trouble is not None and trouble.kind == "blocked":
+        return "blocked"
+    if trouble is not None and trouble.kind == "terminal" and wished is not None and trouble.about == wished.digest:
+        return "failed"
     if env is None or not is_up(state) or wished is None:
         return "awaiting" if env is not None and env.going else "starting"
     if env.status in ("ready", "suspended") and (not carried_out(state, wished) or env.sha != wished.sha):
@@ -242,7 +244,7 @@ def _reasons(state: PullRequest, now: str) -> Iterator[str]:
         by = f" By {plain(state.ended.by, 60)}." if state.ended.by else ""
         yield f"{_ENDS[state.ended.why]}{by} `/twin redeploy` brings it back."
     trouble = state.troubles.get("deploy")
-    if trouble is not None and trouble.kind != "transient":
+    if trouble is not None and trouble.kind != "transient" and now in ("failed", "blocked", "destroying"):
         owner = f" Waits for {plain(trouble.owner)}." if trouble.owner else ""
         yield plain(trouble.message) + owner + (f" {plain(trouble.mend)}" if trouble.mend else "")
     elif env is not None and env.alive and env.problem:

@@ -1,0 +1,483 @@
+"""A pull request: what it has done when, one rule after the other."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from twin.domain.decider import Cause, Context, fold, transition
+from twin.domain.errors import Blocked, Terminal, Transient, Unavailable
+from twin.domain.following import FollowedChanged
+from twin.domain.identity import TWIN
+from twin.domain.previews.inputs import (
+    CommandGiven,
+    Deployed,
+    EnvironmentIs,
+    Hint,
+    Looked,
+    Published,
+    SlotFreed,
+    SlotGranted,
+    SlotQueued,
+)
+from twin.domain.previews.judging import Recipe, Verdict
+from twin.domain.previews.pull_request import MOST_HEARD, SINKS, Origin, Preview
+from twin.domain.previews.pulls import PULL_REQUEST, SCHEMA_V
+from twin.domain.previews.standing import wish
+from twin.domain.previews.trouble import task_failed
+from twin.domain.previews.words import phase, publication
+from twin.domain.pulls import Pull
+from twin.domain.steps import FireTimer, LiftBlock
+
+START = datetime(2026, 1, 5, 9, tzinfo=UTC)
+ORIGIN = Origin(source="web", forge="github/main", repository="shop/web", number=42, project="shop")
+FIRST, SECOND = "a" * 40, "b" * 40
+RECIPE = Recipe(project="shop", name="pr-42", repository="shop/web", component="app", blueprint="guestbook")
+WANTED = Verdict(recipe=RECIPE)
+
+
+def pull(**fields):
+    shown = {
+        "repository": "shop/web",
+        "number": 42,
+        "state": "open",
+        "draft": False,
+        "title": "A title",
+        "author": "bo",
+        "head_sha": FIRST,
+        "head_branch": "feature",
+        "head_repository": "shop/web",
+        "base_branch": "main",
+        "labels": (),
+        "url": "https://forge.example/shop/web/pulls/42",
+        "updated_at": START,
+    }
+    return Pull(**{**shown, **fields})
+
+
+class Tale:
+    """A pull request on the bare domain. Each input checks what must always hold."""
+
+    def __init__(self):
+        self.now = START
+        self.state = None
+        self.events = []
+        self.deliveries = 0
+
+    def give(self, given):
+        context = Context(now=self.now, cause=Cause(TWIN), fresh_id=lambda prefix: prefix, jitter=0.5)
+        after, events = transition(PULL_REQUEST, self.state, given, context)
+        self.events += [PULL_REQUEST.decode_event(PULL_REQUEST.encode_event(event), SCHEMA_V) for event in events]
+        if after is not None:
+            self.state = PULL_REQUEST.decode_state(PULL_REQUEST.encode_state(after), SCHEMA_V)
+            assert self.state == after == fold(PULL_REQUEST, self.events), "the state is the fold of its history"
+        return events
+
+    def hint(self):
+        self.deliveries += 1
+        return self.give(Hint(origin=ORIGIN, delivery=f"d{self.deliveries}", what="pull_request"))
+
+    def look(self, shown, verdict=WANTED):
+        """Something happens, and the forge shows it."""
+        self.hint()
+        self.give(Looked(look=self.state.wanted, pull=shown, verdict=verdict))
+
+    def command(self, name, argument="", *, permission="write", sha=FIRST):
+        self.deliveries += 1
+        given = CommandGiven(
+            origin=ORIGIN,
+            comment=f"c{self.deliveries}",
+            command=name,
+            argument=argument,
+            by="ada",
+            permission=permission,
+            sha=sha,
+        )
+        return self.give(given)
+
+    def see(self, status, *, env="env_1", sha=FIRST, **fields):
+        self.give(FollowedChanged(environment=env))
+        env = Preview(id=env, status=status, sha=sha, **fields)
+        self.give(EnvironmentIs(news=self.state.news, environment=env))
+
+    def deploy(self, environment="env_1"):
+        assert "deploy" in self.tasks
+        self.give(Deployed(wish=wish(self.state), environment=environment))
+
+    def ready(self):
+        """It lives at its first commit, and everybody was told."""
+        self.look(pull())
+        self.give(SlotGranted())
+        self.deploy()
+        self.see("ready", url="http://pr-42--app.localhost/")
+        self.publish()
+        assert self.tasks == {}, "then it sleeps"
+
+    def publish(self):
+        for sink in SINKS:
+            if (said := publication(self.state, sink)) is not None:
+                self.give(Published(sink=sink, digest=said.digest))
+
+    def close(self):
+        """Closed, and that is sure."""
+        self.look(pull(state="closed"), None)
+        self.now += timedelta(seconds=5)
+        self.give(FireTimer("second"))
+        self.give(Looked(look=self.state.wanted, pull=pull(state="closed")))
+
+    @property
+    def tasks(self):
+        return {task.key: task.due for task in PULL_REQUEST.next_tasks(self.state)}
+
+    @property
+    def phase(self):
+        return phase(self.state)
+
+    @property
+    def answer(self):
+        return self.state.answer.text
+
+
+@pytest.fixture
+def tale():
+    return Tale()
+
+
+def test_a_hint_is_taken_once(tale):
+    tale.hint()
+    assert list(tale.tasks) == ["look"]
+    assert tale.give(Hint(origin=ORIGIN, delivery="d1", what="again")) == ()
+    for _ in range(MOST_HEARD + 5):
+        tale.hint()
+    assert len(tale.state.heard) == MOST_HEARD, "the memory is bounded"
+
+
+def test_what_is_heard_during_a_look_is_looked_at_too(tale):
+    tale.hint()
+    tale.hint()
+    tale.give(Looked(look=1, pull=pull(), verdict=WANTED))
+    assert "look" in tale.tasks
+    tale.give(Looked(look=2, pull=pull(head_sha=SECOND), verdict=WANTED))
+    assert tale.give(Looked(look=1, pull=pull(state="closed"))) == (), "an answer to an earlier look is stale"
+    assert tale.give(Looked(look=3, pull=pull(state="closed"))) == (), "nobody has asked that"
+    assert tale.state.pull.head_sha == SECOND
+
+
+def test_a_copy_of_the_forge_that_lags_is_asked_again_and_believed_in_the_end(tale):
+    tale.look(pull(head_sha=SECOND, updated_at=START + timedelta(hours=1)))
+    tale.hint()
+    for _ in range(5):
+        tale.give(Looked(look=2, pull=pull(), verdict=WANTED))
+        assert tale.state.pull.head_sha == SECOND
+        assert tale.tasks["look"] > tale.now, "after a while"
+    tale.give(Looked(look=2, pull=pull(), verdict=WANTED))
+    assert tale.state.pull.head_sha == FIRST, "its clock was set back"
+
+
+def test_one_answer_takes_nothing_away(tale):
+    tale.ready()
+    tale.look(None)
+    assert (tale.phase, wish(tale.state)) == ("closing", None)
+    assert tale.tasks["second"] == tale.now + timedelta(seconds=5)
+    tale.hint()
+    tale.give(Looked(look=tale.state.wanted, pull=None))
+    assert "deploy" not in tale.tasks, "a second one at once is no second one"
+    tale.give(FireTimer("second"))
+    assert "look" not in tale.tasks, "not before its time"
+    tale.now += timedelta(seconds=5)
+    tale.give(FireTimer("second"))
+    tale.give(task_failed("look", Transient("no answer")))
+    assert "deploy" not in tale.tasks, "an error is no answer"
+    tale.give(Looked(look=tale.state.wanted, pull=None))
+    assert "deploy" in tale.tasks
+    assert not any(key.startswith("publish") for key in tale.tasks), "there is nowhere to publish"
+
+
+def test_what_was_an_error_of_the_forge_is_forgotten(tale):
+    tale.ready()
+    tale.look(None)
+    tale.now += timedelta(seconds=5)
+    tale.give(FireTimer("second"))
+    tale.give(Looked(look=tale.state.wanted, pull=pull(), verdict=WANTED))
+    assert tale.tasks == {}
+    tale.look(None)
+    assert "second" in tale.tasks, "it begins anew"
+
+
+def test_closed_in_the_middle_of_a_create(tale):
+    tale.look(pull())
+    tale.give(SlotGranted())
+    wished = wish(tale.state)
+    tale.close()
+    assert "deploy" in tale.tasks, "something may be there: nobody has said what became of it"
+    tale.give(Deployed(wish=wished, environment="env_1"))
+    assert "deploy" in tale.tasks
+    tale.deploy()
+    tale.see("destroying", leaving=True)
+    assert "slot" not in tale.tasks, "it is still there"
+    tale.see("destroyed", certified_at=tale.now)
+    assert "slot" in tale.tasks
+    tale.give(SlotFreed())
+    tale.publish()
+    assert tale.tasks == {}
+    assert not PULL_REQUEST.index(tale.state).live
+    assert "Proven gone" in publication(tale.state, "comment").body
+    assert publication(tale.state, "status").outcome == "inactive"
+
+
+def test_reopened_while_it_goes_it_waits_for_the_room(tale):
+    tale.ready()
+    tale.close()
+    tale.deploy()
+    tale.see("destroying", leaving=True)
+    tale.look(pull())
+    assert "deploy" not in tale.tasks
+    assert tale.phase == "awaiting"
+    tale.see("destroyed")
+    tale.deploy("env_2")
+    tale.see("ready", env="env_2")
+    assert (tale.phase, tale.state.ended) == ("ready", None)
+
+
+def test_a_push_is_followed_and_nothing_old_is_said(tale):
+    tale.ready()
+    tale.look(pull(head_sha=SECOND))
+    assert tale.phase == "updating"
+    assert {publication(tale.state, sink).sha for sink in SINKS} == {SECOND}
+    tale.deploy()
+    assert tale.phase == "updating", "what is seen is of the commit before"
+    tale.see("updating", sha=SECOND)
+    tale.see("ready", sha=SECOND)
+    assert publication(tale.state, "status").outcome == "success"
+
+
+def test_title_and_base_change_nothing(tale):
+    tale.ready()
+    tale.look(pull(title="Another", base_branch="release", labels=("x",)))
+    assert tale.tasks == {}
+
+
+def test_an_environment_whose_time_is_over_stays_away_until_redeploy(tale):
+    tale.ready()
+    tale.see("destroying", leaving=True)
+    assert tale.state.ended.why == "gone"
+    tale.see("destroyed")
+    tale.deploy(None)
+    tale.give(SlotFreed())
+    tale.publish()
+    tale.look(pull(head_sha=SECOND))
+    assert tale.phase == "ended", "a push does not bring it back"
+    assert "/twin redeploy" in publication(tale.state, "comment").body
+    tale.command("redeploy")
+    tale.give(SlotGranted())
+    tale.deploy("env_2")
+    assert wish(tale.state).sha == SECOND
+
+
+def test_a_reopened_one_begins_anew(tale):
+    tale.ready()
+    tale.command("destroy")
+    tale.look(pull(state="closed"), None)
+    tale.look(pull())
+    assert tale.state.ended is None
+
+
+def test_idle_for_too_long(tale):
+    tale.look(pull(), Verdict(recipe=RECIPE, idle_ttl=3600))
+    tale.give(SlotGranted())
+    tale.deploy()
+    tale.see("ready")
+    assert tale.tasks["idle"] == START + timedelta(hours=1)
+    tale.now += timedelta(minutes=30)
+    tale.command("status", permission="read")
+    assert tale.tasks["idle"] == START + timedelta(hours=1), "whoever asks does not use it"
+    tale.command("unprotect")
+    assert tale.tasks["idle"] == START + timedelta(minutes=90)
+    tale.command("protect")
+    assert "idle" not in tale.tasks
+    tale.command("unprotect")
+    tale.now += timedelta(hours=1)
+    tale.give(FireTimer("idle"))
+    assert tale.state.ended.why == "idle"
+    assert "deploy" in tale.tasks
+
+
+def test_a_queue_is_told(tale):
+    tale.look(pull())
+    tale.give(SlotQueued(3))
+    assert "3 waited before it" in publication(tale.state, "comment").body
+    assert "deploy" not in tale.tasks
+    assert "slot" not in tale.tasks
+    tale.give(SlotGranted())
+    assert "deploy" in tale.tasks
+
+
+def test_a_draft_has_none_and_is_left_in_peace(tale):
+    tale.look(pull(draft=True), Verdict(unwanted="it is a draft"))
+    assert tale.tasks == {}
+    tale.look(pull())
+    assert "slot" in tale.tasks
+    tale.look(pull(draft=True), Verdict(unwanted="it is a draft"))
+    assert "slot" not in tale.tasks, "it had none yet"
+
+
+def test_a_wrong_file_changes_nothing_and_says_so(tale):
+    tale.ready()
+    tale.look(pull(head_sha=SECOND), Verdict(problem="ttl: it is 9d", mend="Give at most 1d."))
+    assert "deploy" not in tale.tasks
+    assert publication(tale.state, "status").outcome == "failure"
+    assert "Give at most 1d" in publication(tale.state, "comment").body
+    tale.close()
+    assert "deploy" in tale.tasks
+
+
+class TestAFork:
+    """A stranger's code: nothing runs without leave for that very commit."""
+
+    @pytest.fixture
+    def fork(self, tale):
+        tale.look(pull(head_repository="eve/web"))
+        assert tale.phase == "waits for leave"
+        assert "slot" not in tale.tasks
+        return tale
+
+    def test_runs_once_allowed_and_its_next_commit_does_not(self, fork):
+        fork.command("allow", FIRST[:12])
+        assert "slot" in fork.tasks
+        fork.give(SlotGranted())
+        fork.deploy()
+        fork.see("ready")
+        fork.look(pull(head_repository="eve/web", head_sha=SECOND))
+        assert wish(fork.state) is None, "nothing changes"
+        assert f"/twin allow {SECOND[:12]}" in publication(fork.state, "comment").body
+        fork.command("allow", sha=FIRST)
+        assert not fork.state.answer.ok, "what was pushed since they looked is not meant"
+        fork.command("allow", sha=SECOND)
+        fork.deploy()
+
+    @pytest.mark.parametrize("permission", ["none", "read"])
+    def test_is_allowed_by_nobody_without_the_right(self, fork, permission):
+        fork.command("allow", FIRST[:12], permission=permission)
+        assert fork.state.allowed is None
+        assert "needs write permission" in fork.answer
+
+    @pytest.mark.parametrize("named", [SECOND[:12], "aaa", "HEAD", "a; rm"])
+    def test_is_allowed_by_its_commit_alone(self, fork, named):
+        fork.command("allow", named)
+        assert fork.state.allowed is None
+
+    def test_that_was_never_known_is_allowed_by_the_commit_they_saw(self, tale):
+        tale.command("allow", sha=FIRST)
+        tale.give(Looked(look=1, pull=pull(head_repository="eve/web", head_sha=SECOND), verdict=WANTED))
+        assert tale.phase == "waits for leave", "it was pushed meanwhile"
+
+    def test_where_it_may_not_run_is_taken_away(self, fork):
+        fork.command("allow", sha=FIRST)
+        fork.give(SlotGranted())
+        fork.deploy()
+        fork.see("ready")
+        for _ in range(2):
+            fork.look(pull(head_repository="eve/web"), Verdict(unwanted="no sandbox"))
+            fork.now += timedelta(seconds=5)
+            fork.give(FireTimer("second"))
+        assert "deploy" in fork.tasks
+
+
+def test_commands_change_the_wish(tale):
+    tale.ready()
+    tale.command("extend", "2d")
+    assert wish(tale.state).until == START + timedelta(days=2)
+    tale.command("protect")
+    assert wish(tale.state).protected
+    tale.command("destroy")
+    assert "unprotect first" in tale.answer
+    tale.command("unprotect")
+    tale.command("destroy")
+    assert wish(tale.state).sha is None
+    tale.command("redeploy")
+    assert wish(tale.state).turn == 1
+    tale.command("logs", "app")
+    assert publication(tale.state, "comment").logs == "app"
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "says"),
+    [
+        ("extend", "soon", "extend 2d"),
+        ("extend", "99d", "1m to 30d"),
+        ("destory", "", "did you mean destroy"),
+        ("logs", "A B", "component"),
+        ("allow", "", "not come from a fork"),
+    ],
+)
+def test_what_cannot_be_done_is_answered(tale, name, argument, says):
+    tale.ready()
+    before = wish(tale.state)
+    tale.command(name, argument)
+    assert says in tale.answer
+    assert wish(tale.state) == before
+    assert list(tale.tasks) == ["publish:comment"]
+
+
+def test_a_comment_is_taken_once_and_a_closed_one_takes_none(tale):
+    tale.ready()
+    tale.command("redeploy")
+    tale.deliveries -= 1
+    assert tale.command("redeploy") == ()
+    tale.close()
+    tale.command("redeploy")
+    assert "reopen it first" in tale.answer
+
+
+class TestTrouble:
+    """What fails is tried again, or waits for somebody."""
+
+    def test_passes(self, tale):
+        tale.hint()
+        tale.give(task_failed("look", Transient("no answer", retry_after=timedelta(minutes=9))))
+        tale.hint()
+        assert tale.tasks["look"] == START + timedelta(minutes=9), "what was asked for holds"
+
+    def test_waits_for_a_block(self, tale):
+        tale.hint()
+        events = tale.give(task_failed("look", Blocked("no token", key="github/main/token", mend="mend it")))
+        assert type(events[-1]).__name__ == "BlockRaised"
+        assert tale.tasks == {"github/main/token": None}
+        tale.give(LiftBlock("github/main/token"))
+        assert list(tale.tasks) == ["look"]
+
+    def test_is_final_for_what_it_is_about_alone(self, tale):
+        tale.look(pull())
+        tale.give(SlotGranted())
+        failed = task_failed("deploy", Terminal("no such input", mend="correct it"), wish(tale.state).digest)
+        tale.give(failed)
+        assert "deploy" not in tale.tasks
+        assert tale.phase == "failed"
+        assert "no such input" in publication(tale.state, "status").summary
+        tale.command("redeploy")
+        assert "deploy" in tale.tasks
+        tale.give(failed)
+        assert "deploy" in tale.tasks, "that was about the one before"
+        assert tale.phase == "starting"
+
+    def test_never_ends_a_destruction(self, tale):
+        tale.ready()
+        tale.close()
+        tale.give(task_failed("deploy", Terminal("no"), wish(tale.state).digest))
+        assert tale.tasks["deploy"] > tale.now
+
+
+def test_what_a_late_worker_has_made_is_sent_away_again(tale):
+    tale.ready()
+    tale.close()
+    tale.deploy()
+    tale.see("destroyed")
+    tale.see("creating", env="env_9")
+    assert "deploy" in tale.tasks
+    assert "slot" not in tale.tasks
+
+
+def test_a_newer_version_s_bytes_are_refused():
+    with pytest.raises(Unavailable, match="newer version"):
+        PULL_REQUEST.decode_state(b"{}", SCHEMA_V + 1)
+    with pytest.raises(Unavailable, match="newer version"):
+        PULL_REQUEST.decode_event(b"{}", SCHEMA_V + 1)
