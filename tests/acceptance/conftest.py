@@ -18,6 +18,21 @@ Start = Callable[..., Service]
 MakeDatabase = Callable[[], str]
 
 
+_told: list[str] = []
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Has the summary of the run say what was measured: a figure is told, and no test fails by it."""
+    return lambda line: _told.append(f"{request.node.name}: {line}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was measured."""
+    for line in _told:
+        terminalreporter.write_line(line)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All that stands here is slow, and part of every run all the same."""
     for item in items:

@@ -19,6 +19,7 @@ from twin.engine.execute import Executor
 from twin.ports.deliveries import Comment, News, Nothing
 from twin.ports.store import Claimed, EventFilter, Recorded, StoredDelivery, Tx
 from twin.service.changes import LocalChanges
+from twin.service.history import event_view
 from twin.service.inbox_errands import InboxErrands, Telling
 from twin.service.inboxes import Delivered, Inboxes
 from twin.store import SqlStore, open_store
@@ -201,6 +202,7 @@ async def test_news_become_hints_and_the_history_tells_the_whole_way(mail: Mail)
     assert await mail.handled() == {"d1": ("given", "ada/shop#1 may have changed: pull_request")}
     told = [(each.entity, each.type) for each in await mail.of("d1")]
     assert told[0] == (INBOX_OF_IT, "delivery_taken")
+    assert event_view((await mail.of("d1"))[0]).summary == "delivery d1 taken: pull_request"
     assert {("pr_shop_1", "added"), ("pr_other_1", "added"), (INBOX_OF_IT, "delivery_handled")} < set(told)
     assert await mail.store.undone(FORGE, limit=9) == ()
     assert not await mail.deliver("d1")
@@ -236,6 +238,7 @@ async def test_what_concerns_nobody_is_ignored_says_why_and_stops_nothing(
     await mail.deliver("d2")
     await mail.work()
     outcome, reason = (await mail.handled())["d1"]
+    assert event_view((await mail.of("d1"))[-1]).summary == f"delivery d1 ignored: {reason}"
     assert (outcome, why in reason) == ("ignored", True), reason
     assert {each.entity for each in await mail.of("d1")} == {INBOX_OF_IT}, "nothing else changes"
     assert mail.forge.asked == []

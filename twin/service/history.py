@@ -12,6 +12,7 @@ import msgspec
 from twin.domain import events as happened
 from twin.domain.errors import NotFound
 from twin.domain.identity import OperationId
+from twin.domain.inbox import DeliveriesTried, DeliveryHandled, DeliveryTaken
 from twin.domain.operations import BlockRaised, OperationAccepted, OperationEnded
 from twin.domain.platform import Fact
 from twin.domain.twin import ENVIRONMENT
@@ -211,6 +212,12 @@ def _summary(event: Any) -> str:
             return f"blocked by {key}: {message}"
         case happened.Abandoned(component=component, reason=reason):
             return f"{component} abandoned: {reason}"
+        case DeliveryTaken(delivery=delivery, event=sent):
+            return f"delivery {delivery} taken: {sent}"
+        case DeliveryHandled(delivery=delivery, outcome=outcome, why=why):
+            return f"delivery {delivery} {outcome}: {why}"
+        case DeliveriesTried(waiting=waiting, message=message) if waiting:
+            return f"{waiting} deliveries wait: {message}"
         case Fact(what=what, details=details):
             return what.replace("_", " ") + "".join(f" {name}={value}" for name, value in details.items())
         case _:
