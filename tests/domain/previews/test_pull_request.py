@@ -1,140 +1,26 @@
 """A pull request: what it has done when, one rule after the other."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
-from twin.domain.decider import Cause, Context, fold, transition
+from tests.domain.previews.tale import FIRST, ORIGIN, RECIPE, SECOND, START, WANTED, Tale, pull
 from twin.domain.errors import Blocked, Terminal, Transient, Unavailable
-from twin.domain.following import FollowedChanged
-from twin.domain.identity import TWIN
 from twin.domain.previews.inputs import (
-    CommandGiven,
     Deployed,
-    EnvironmentIs,
     Hint,
     Looked,
-    Published,
     SlotFreed,
     SlotGranted,
     SlotQueued,
 )
-from twin.domain.previews.judging import Recipe, Verdict
-from twin.domain.previews.pull_request import MOST_HEARD, SINKS, Origin, Preview
+from twin.domain.previews.judging import Verdict
+from twin.domain.previews.pull_request import MOST_HEARD, SINKS
 from twin.domain.previews.pulls import PULL_REQUEST, SCHEMA_V
 from twin.domain.previews.standing import wish
 from twin.domain.previews.trouble import task_failed
-from twin.domain.previews.words import phase, publication
-from twin.domain.pulls import Pull
+from twin.domain.previews.words import publication
 from twin.domain.steps import FireTimer, LiftBlock
-
-START = datetime(2026, 1, 5, 9, tzinfo=UTC)
-ORIGIN = Origin(source="web", forge="github/main", repository="shop/web", number=42, project="shop")
-FIRST, SECOND = "a" * 40, "b" * 40
-RECIPE = Recipe(project="shop", name="pr-42", repository="shop/web", component="app", blueprint="guestbook")
-WANTED = Verdict(recipe=RECIPE)
-
-
-def pull(**fields):
-    shown = {
-        "repository": "shop/web",
-        "number": 42,
-        "state": "open",
-        "draft": False,
-        "title": "A title",
-        "author": "bo",
-        "head_sha": FIRST,
-        "head_branch": "feature",
-        "head_repository": "shop/web",
-        "base_branch": "main",
-        "labels": (),
-        "url": "https://forge.example/shop/web/pulls/42",
-        "updated_at": START,
-    }
-    return Pull(**{**shown, **fields})
-
-
-class Tale:
-    """A pull request on the bare domain. Each input checks what must always hold."""
-
-    def __init__(self):
-        self.now = START
-        self.state = None
-        self.events = []
-        self.deliveries = 0
-
-    def give(self, given):
-        context = Context(now=self.now, cause=Cause(TWIN), fresh_id=lambda prefix: prefix, jitter=0.5)
-        after, events = transition(PULL_REQUEST, self.state, given, context)
-        self.events += [PULL_REQUEST.decode_event(PULL_REQUEST.encode_event(event), SCHEMA_V) for event in events]
-        if after is not None:
-            self.state = PULL_REQUEST.decode_state(PULL_REQUEST.encode_state(after), SCHEMA_V)
-            assert self.state == after == fold(PULL_REQUEST, self.events), "the state is the fold of its history"
-        return events
-
-    def hint(self):
-        self.deliveries += 1
-        return self.give(Hint(origin=ORIGIN, delivery=f"d{self.deliveries}", what="pull_request"))
-
-    def look(self, shown, verdict=WANTED):
-        """Something happens, and the forge shows it."""
-        self.hint()
-        self.give(Looked(look=self.state.wanted, pull=shown, verdict=verdict))
-
-    def command(self, name, argument="", *, permission="write", sha=FIRST):
-        self.deliveries += 1
-        given = CommandGiven(
-            origin=ORIGIN,
-            comment=f"c{self.deliveries}",
-            command=name,
-            argument=argument,
-            by="ada",
-            permission=permission,
-            sha=sha,
-        )
-        return self.give(given)
-
-    def see(self, status, *, env="env_1", sha=FIRST, **fields):
-        self.give(FollowedChanged(environment=env))
-        env = Preview(id=env, status=status, sha=sha, **fields)
-        self.give(EnvironmentIs(news=self.state.news, environment=env))
-
-    def deploy(self, environment="env_1"):
-        assert "deploy" in self.tasks
-        self.give(Deployed(wish=wish(self.state), environment=environment))
-
-    def ready(self):
-        """It lives at its first commit, and everybody was told."""
-        self.look(pull())
-        self.give(SlotGranted())
-        self.deploy()
-        self.see("ready", url="http://pr-42--app.localhost/")
-        self.publish()
-        assert self.tasks == {}, "then it sleeps"
-
-    def publish(self):
-        for sink in SINKS:
-            if (said := publication(self.state, sink)) is not None:
-                self.give(Published(sink=sink, digest=said.digest))
-
-    def close(self):
-        """Closed, and that is sure."""
-        self.look(pull(state="closed"), None)
-        self.now += timedelta(seconds=5)
-        self.give(FireTimer("second"))
-        self.give(Looked(look=self.state.wanted, pull=pull(state="closed")))
-
-    @property
-    def tasks(self):
-        return {task.key: task.due for task in PULL_REQUEST.next_tasks(self.state)}
-
-    @property
-    def phase(self):
-        return phase(self.state)
-
-    @property
-    def answer(self):
-        return self.state.answer.text
 
 
 @pytest.fixture
@@ -328,104 +214,6 @@ def test_a_wrong_file_changes_nothing_and_says_so(tale):
     assert "Give at most 1d" in publication(tale.state, "comment").body
     tale.close()
     assert "deploy" in tale.tasks
-
-
-class TestAFork:
-    """A stranger's code: nothing runs without leave for that very commit."""
-
-    @pytest.fixture
-    def fork(self, tale):
-        tale.look(pull(head_repository="eve/web"))
-        assert tale.phase == "waits for leave"
-        assert "slot" not in tale.tasks
-        return tale
-
-    def test_runs_once_allowed_and_its_next_commit_does_not(self, fork):
-        fork.command("allow", FIRST[:12])
-        assert "slot" in fork.tasks
-        fork.give(SlotGranted())
-        fork.deploy()
-        fork.see("ready")
-        fork.look(pull(head_repository="eve/web", head_sha=SECOND))
-        assert wish(fork.state) is None, "nothing changes"
-        assert f"/twin allow {SECOND[:12]}" in publication(fork.state, "comment").body
-        fork.command("allow", sha=FIRST)
-        assert not fork.state.answer.ok, "what was pushed since they looked is not meant"
-        fork.command("allow", sha=SECOND)
-        fork.deploy()
-
-    @pytest.mark.parametrize("permission", ["none", "read"])
-    def test_is_allowed_by_nobody_without_the_right(self, fork, permission):
-        fork.command("allow", FIRST[:12], permission=permission)
-        assert fork.state.allowed is None
-        assert "needs write permission" in fork.answer
-
-    @pytest.mark.parametrize("named", [SECOND[:12], "aaa", "HEAD", "a; rm"])
-    def test_is_allowed_by_its_commit_alone(self, fork, named):
-        fork.command("allow", named)
-        assert fork.state.allowed is None
-
-    def test_that_was_never_known_is_allowed_by_the_commit_they_saw(self, tale):
-        tale.command("allow", sha=FIRST)
-        tale.give(Looked(look=1, pull=pull(head_repository="eve/web", head_sha=SECOND), verdict=WANTED))
-        assert tale.phase == "waits for leave", "it was pushed meanwhile"
-
-    def test_where_it_may_not_run_is_taken_away(self, fork):
-        fork.command("allow", sha=FIRST)
-        fork.give(SlotGranted())
-        fork.deploy()
-        fork.see("ready")
-        for _ in range(2):
-            fork.look(pull(head_repository="eve/web"), Verdict(unwanted="no sandbox"))
-            fork.now += timedelta(seconds=5)
-            fork.give(FireTimer("second"))
-        assert "deploy" in fork.tasks
-
-
-def test_commands_change_the_wish(tale):
-    tale.ready()
-    tale.command("extend", "2d")
-    assert wish(tale.state).until == START + timedelta(days=2)
-    tale.command("protect")
-    assert wish(tale.state).protected
-    tale.command("destroy")
-    assert "unprotect first" in tale.answer
-    tale.command("unprotect")
-    tale.command("destroy")
-    assert wish(tale.state).sha is None
-    tale.command("redeploy")
-    assert wish(tale.state).turn == 1
-    tale.command("logs", "app")
-    assert publication(tale.state, "comment").logs == "app"
-
-
-@pytest.mark.parametrize(
-    ("name", "argument", "says"),
-    [
-        ("extend", "soon", "extend 2d"),
-        ("extend", "99d", "1m to 30d"),
-        ("destory", "", "did you mean destroy"),
-        ("logs", "A B", "component"),
-        ("allow", "", "not come from a fork"),
-    ],
-)
-def test_what_cannot_be_done_is_answered(tale, name, argument, says):
-    tale.ready()
-    before = wish(tale.state)
-    tale.command(name, argument)
-    assert says in tale.answer
-    assert wish(tale.state) == before
-    assert list(tale.tasks) == ["publish:comment"]
-
-
-def test_a_comment_is_taken_once_and_a_closed_one_takes_none(tale):
-    tale.ready()
-    tale.command("redeploy")
-    tale.deliveries -= 1
-    assert tale.command("redeploy") == ()
-    tale.close()
-    tale.command("redeploy")
-    assert "reopen it first" in tale.answer
 
 
 class TestTrouble:
