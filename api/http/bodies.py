@@ -9,6 +9,7 @@ from litestar import Request
 
 from api.http.problems import Malformed, UnsupportedMediaType
 from twin.domain.errors import Invalid
+from twin.domain.mistyped import mistyped
 from twin.domain.near import suggestion
 
 MOST_BYTES = 1024 * 1024
@@ -77,6 +78,4 @@ def as_type(plain: dict[str, Any], wanted: type[T]) -> T:
     try:
         return msgspec.convert(plain, wanted)
     except msgspec.ValidationError as error:
-        message, _, path = str(error).replace("`", "").partition(" - at $")
-        field = path.lstrip(".") or message.partition("missing required field ")[2] or "body"
-        raise Invalid(f"{field}: {message}", field=field, mend="See /schema/openapi.json.") from None
+        raise mistyped(error, plain, wanted, whole="body", mend="See /schema/openapi.json.") from None

@@ -56,6 +56,12 @@ def test_numbers_may_stand_beside_the_component():
         ({"signal": "scael", "component": "app"}, "signal", "scale"),
         ({"signal": ["scale"]}, "signal", None),
         ({"signal": "extend"}, "ttl", "schema of extend"),
+        ({"signal": "clone", "name": "a", "data": "half"}, "data", "Known: full, masked, none, schema."),
+        ({"signal": "clone", "name": "a", "data": "schemas"}, "data", "Did you mean 'schema'?"),
+        ({"signal": "clone", "name": "a", "data": 7}, "data", "schema of clone"),
+        ({"signal": "add_members", "members": [{"name": "a", "role": "boss"}]}, "members[0].role", "Known: admin, dev"),
+        ({"signal": "add_members", "members": [{"name": "a"}, {"role": "viewer"}]}, "members[1].name", "Give it."),
+        ({"signal": "add_members", "members": ["ada"]}, "members[0]", "schema of add_members"),
         ({"signal": "extend", "tll": "1h"}, "tll", "ttl"),
         ({"signal": "update", "labels": {"a": 1}}, "labels", "schema of update"),
         ({"signal": "scale", "component": "app", "replicas": "3"}, "to", "schema of scale"),
@@ -67,3 +73,21 @@ def test_what_is_wrong_is_named(body, field, mend):
         parse(body)
     assert caught.value.field.startswith(field)
     assert mend is None or mend in caught.value.mend
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({"signal": "clone", "name": "a", "data": "half"}, "data is 'half'; it must be full, masked, none or schema"),
+        ({"signal": "clone"}, "name is missing"),
+        ({"signal": "add_members", "members": [{"role": "viewer"}]}, "members[0].name is missing"),
+        (
+            {"signal": "add_members", "members": [{"name": "a", "role": "boss"}]},
+            "members[0].role is 'boss'; it must be admin, developer, operator or viewer",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_once_and_with_what_would_be_right(body, told):
+    with pytest.raises(Invalid) as caught:
+        parse(body)
+    assert caught.value.message == told

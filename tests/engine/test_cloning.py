@@ -158,6 +158,19 @@ async def test_what_is_not_there_yet_cannot_be_copied(world: World) -> None:
     await send(world, env, data="none")
 
 
+@pytest.mark.parametrize("data", ["full", "none"])
+async def test_of_a_source_that_is_gone_it_says_that(world: World, data: str) -> None:
+    env = await source(world)
+    await world.send(env, "destroy")
+    with pytest.raises(Rejected, match="is being destroyed") as going:
+        await send(world, env, data=data)
+    assert going.value.code == "destroying"
+    await world.run_until_quiet()
+    with pytest.raises(Rejected, match="is destroyed") as gone:
+        await send(world, env, data=data)
+    assert gone.value.code == "destroyed"
+
+
 async def test_masked_needs_masking(world: World) -> None:
     env = await source(world)
     with pytest.raises(Rejected, match="how its data are masked"):

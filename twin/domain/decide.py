@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from twin.domain import outcomes, signals, timers
+from twin.domain.admission import check_open
 from twin.domain.decider import Context
 from twin.domain.desire import desire
 from twin.domain.environment import Certificate, Environment, Membership
-from twin.domain.errors import NotFound, Rejected
+from twin.domain.errors import NotFound
 from twin.domain.events import BecameReady, Destroyed, Event, FollowerTold, HoldEnded, SourceTold
 from twin.domain.following import TellFollower
 from twin.domain.goals import endings
@@ -40,7 +41,7 @@ def decide(env: Environment | None, given: Input, context: Context) -> tuple[Eve
 def _decide(env: Environment | None, given: Input, context: Context) -> Iterator[Event]:
     if isinstance(given, Signal):
         if not isinstance(given, Create):
-            _check_open(env, given)
+            check_open(env, while_departing=isinstance(given, _WHILE_DEPARTING))
         return signals.decide(env, given, context)
     if env is None:
         raise NotFound("there is no such environment")
@@ -70,17 +71,6 @@ def _sync(env: Environment, members: dict[str, Membership], context: Context) ->
     if env.certificate is None and not env.departing and members != env.desired.project_members:
         desired = replace(env.desired, project_members=members)
         yield from desire(env, desired, signal=PROJECT_MEMBERS, context=context)
-
-
-def _check_open(env: Environment | None, signal: Signal) -> None:
-    if env is None:
-        raise NotFound("there is no such environment")
-    if env.certificate is not None:
-        raise Rejected(f"{env.project}/{env.name} is destroyed", code="destroyed", mend="Create it anew.")
-    if env.desired.departure is not None and not isinstance(signal, _WHILE_DEPARTING):
-        when = "is being destroyed" if env.departing else f"will be destroyed at {env.desired.departure.at:%F %T} UTC"
-        mend = None if env.departing else "Cancel the destroy operation first."
-        raise Rejected(f"{env.project}/{env.name} {when}", code="destroying", mend=mend)
 
 
 def advance(env: Environment, context: Context) -> tuple[Event, ...]:

@@ -22,7 +22,7 @@ from twin.domain.errors import Invalid, NotFound, Rejected, UnknownComponent
 from twin.domain.events import DesiredChanged, Event
 from twin.domain.identity import OperationId
 from twin.domain.library import Library
-from twin.domain.near import near_misses
+from twin.domain.near import near_misses, suggestion
 from twin.domain.operations import FieldsAt, Goal, Operation, OperationAccepted
 from twin.domain.paths import component_of, differences
 from twin.domain.references import references
@@ -81,9 +81,11 @@ def component(env: Environment, name: str) -> Component:
     found = env.desired.components.get(name)
     if found is None:
         known = ", ".join(sorted(env.desired.components)) or "none"
-        near = near_misses(name, env.desired.components)
         raise UnknownComponent(
-            f"{env.project}/{env.name} has no component {name!r}; it has: {known}", field="component", near=near
+            f"{env.project}/{env.name} has no component {name!r}; it has: {known}",
+            field="component",
+            near=near_misses(name, env.desired.components),
+            mend=suggestion(name, env.desired.components),
         )
     return found
 

@@ -88,7 +88,14 @@ def ends_at(until: str | float | None, now: datetime, field: str) -> datetime | 
     except ValueError:
         at = None
     if at is None:
-        at = now + timedelta(seconds=parse_duration(until, field))
+        try:
+            at = now + timedelta(seconds=parse_duration(until, field))
+        except Invalid:
+            raise Invalid(
+                f"{field} is {until!r}, which is neither a time nor how long from now",
+                field=field,
+                mend="Write it like 2030-03-01T12:00:00Z, or like 8h, 30m or 7d.",
+            ) from None
     at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
     if at <= now:
         raise Invalid(f"{field} is {until}, which is past", field=field, mend="Give a time to come, or a span: 8h.")

@@ -11,6 +11,7 @@ from twin.ports.provider import LogLine, ReadsLogs
 from twin.ports.store import Store
 from twin.ports.targets import OpenTargets
 from twin.service.principals import Principal
+from twin.service.unknown import no_component
 
 
 class ComponentLogs:
@@ -29,7 +30,7 @@ class ComponentLogs:
             raise NotFound(f"there is no environment {environment_id!r}", field="environment")
         env: Environment = row.state
         if component is not None and component not in env.desired.components:
-            raise NotFound(f"{env.project}/{env.name} has no component {component!r}", field="component")
+            raise no_component(env, component)
         for name in [component] if component is not None else env.desired.components:
             instance = env.current(name)
             if instance is None:

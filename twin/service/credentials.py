@@ -14,6 +14,7 @@ from twin.ports.store import EntityRow, Store, Tx
 from twin.ports.vault import Vault
 from twin.service.credential_views import credential_views
 from twin.service.principals import Principal, Request
+from twin.service.unknown import no_component
 from twin.service.views import Credentials, CredentialView
 
 MOST_REASON = 500
@@ -87,7 +88,7 @@ class Revealing:
     def _of(self, tx: Tx, env: Environment, component: str) -> dict[str, str]:
         wanted = env.desired.components.get(component)
         if wanted is None:
-            raise NotFound(f"{env.project}/{env.name} has no component {component!r}", field="component")
+            raise no_component(env, component)
 
         def look(reference: Reference) -> Any:
             instance = env.current(reference.component or "")

@@ -12,6 +12,7 @@ from msgspec import Struct
 from twin.domain.decider import Cause
 from twin.domain.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
 from twin.domain.identity import TWIN, Actor
+from twin.domain.members import ME
 from twin.domain.near import near_misses, suggestion
 from twin.domain.platform import PLATFORM, PLATFORM_ID, Fact
 from twin.ports.store import Store, StoredToken, Tx
@@ -103,6 +104,12 @@ class Tokens:
             raise Invalid("roles is empty", field="roles", mend='Give at least one, such as ["shop", "viewer"].')
         if name == TWIN.name:
             raise Conflict(f"{name!r} is the service itself", field="name", mend="Choose another name.")
+        if name == ME:
+            raise Conflict(
+                f"{name!r} is whoever asks, and can be nobody's name: such a person could be no member",
+                field="name",
+                mend="Choose the person's own name, such as ada@example.com.",
+            )
         for _, role in pairs:
             if role not in ROLES:
                 raise Invalid(f"role is {role!r}, which is no role", field="role", mend=suggestion(role, ROLES))

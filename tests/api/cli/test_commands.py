@@ -114,6 +114,14 @@ def test_a_life(twin: Twin, folder: Path) -> None:
     assert twin("plan", "shop/life").out.startswith("Nothing to do"), "a plan changes nothing"
     assert twin("plan", "shop/life", "detect_drift").code == Exit.DONE, "a signal has its own name, too"
 
+    cloned = twin("plan", "shop/life", "clone", "pr-1", "--tier", "dev", "--ttl", "2h", "--label", "a=b").out
+    assert "apply app" in cloned
+    assert twin("plan", "shop/life", "clone", "tier=dev", "ttl=2h", "--label", "a=b", "name=pr-1").out == cloned
+    wrong = twin("plan", "shop/life", "clone", "pr-1", "data=half")
+    assert (wrong.code, "data is 'half'" in wrong.err) == (Exit.REFUSED, True), "the word was read as the option"
+    assert twin("plan", "shop/life", "destroy", "force=true").code == Exit.DONE
+    assert twin("plan", "shop/life", "clone", "pr-1", "colour=red").code == Exit.USAGE
+
     refused = twin("scale", "shop/life", "app", "replicas=2", "--expect-plan", "00")
     assert refused.code == Exit.REFUSED
     assert "apply app" in refused.err, "a refused plan comes with the one that it would be"

@@ -51,6 +51,10 @@ async def test_a_problem_has_exactly_these_members(http: httpx.AsyncClient, envi
         ("POST", "/v1/tokens", {"json": {"name": "a"}}, 422, "invalid", "roles"),
         ("POST", "/v1/tokens", {"json": {"name": "a", "roles": [["*", "king"]]}}, 422, "invalid", "roles[0][1]"),
         ("POST", "/v1/tokens", {"json": {"nam": "a"}}, 422, "invalid", "nam"),
+        ("POST", "/v1/tokens", {"json": {"name": "me", "roles": [["*", "viewer"]]}}, 409, "conflict", "name"),
+        ("PUT", "/v1/projects/shop/members/ada", {"json": {"role": "boss"}}, 422, "invalid", "role"),
+        ("PUT", "/v1/projects/shop/members/ada", {"json": {"until": "soon"}}, 422, "invalid", "until"),
+        ("POST", "/v1/environments/env_1/credentials/reveal", {"json": {}}, 422, "invalid", "reason"),
         ("POST", "/v1/tokens", {"json": ["a"]}, 422, "invalid", "body"),
         ("POST", "/v1/tokens", {"json": {"name": "a\0", "roles": []}}, 422, "invalid", "body"),
         (
@@ -106,6 +110,77 @@ async def test_what_is_wrong_with_a_request_is_named(
     assert (answer.status_code, problem["code"], problem["field"]) == (status, code, field), answer.text
     assert problem["request_id"] == answer.headers["X-Request-Id"]
     assert problem["detail"], "a person is told what is wrong"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "detail", "mend"),
+    [
+        (
+            "PUT",
+            "/v1/projects/shop/members/ada",
+            {"role": "bos"},
+            "role is 'bos'; it must be admin, developer, operator or viewer",
+            "Known: admin, developer, operator, viewer.",
+        ),
+        (
+            "POST",
+            "/v1/tokens",
+            {"name": "a", "roles": [["*", "admn"]]},
+            "roles[0][1] is 'admn'; it must be admin, auditor, developer, operator or viewer",
+            "Did you mean 'admin'?",
+        ),
+        (
+            "PUT",
+            "/v1/projects/shop/members/ada",
+            {"until": "soon"},
+            "until is 'soon', which is neither a time nor how long from now",
+            "Write it like 2030-03-01T12:00:00Z, or like 8h, 30m or 7d.",
+        ),
+        (
+            "POST",
+            "/v1/environments/{env}/credentials/reveal",
+            {},
+            "reason is missing",
+            "Give it. See /schema/openapi.json.",
+        ),
+        (
+            "POST",
+            "/v1/environments/{env}/credentials/reveal",
+            {"reason": "why", "component": "nope"},
+            "shop/dev has no component 'nope'; it has: {components}",
+            "Known: {components}.",
+        ),
+        (
+            "POST",
+            "/v1/environments/{env}/signals",
+            {"signal": "rotate_credentials", "component": "nope"},
+            "shop/dev has no component 'nope'; it has: {components}",
+            "Known: {components}.",
+        ),
+        (
+            "POST",
+            "/v1/environments/{env}/signals",
+            {"signal": "remove_members", "names": ["nobody"]},
+            "'nobody' is no member of shop/dev itself",
+            "See who is: twin member ls shop/dev",
+        ),
+        (
+            "POST",
+            "/v1/environments/{env}/signals",
+            {"signal": "clone", "name": "pr-1", "hold": "0s"},
+            "hold is '0s', which protects nothing",
+            "Give it time to copy, such as 2h; without one it is 1d.",
+        ),
+    ],
+)
+async def test_it_is_said_what_is_wrong_and_what_helps(
+    http: httpx.AsyncClient, environment: str, method: str, path: str, body: dict[str, Any], detail: str, mend: str
+) -> None:
+    view = (await http.get(f"/v1/environments/{environment}")).json()
+    known = ", ".join(sorted(each["name"] for each in view["components"]))
+    problem = (await http.request(method, path.replace("{env}", environment), json=body)).json()
+    assert problem["detail"] == detail.replace("{components}", known)
+    assert problem["mend"] == mend.replace("{components}", known)
 
 
 @pytest.mark.parametrize("depth", [65, 900, 100_000])

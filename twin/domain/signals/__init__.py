@@ -13,6 +13,7 @@ from twin.domain.decider import Context
 from twin.domain.environment import Environment
 from twin.domain.errors import Invalid
 from twin.domain.events import Event
+from twin.domain.mistyped import mistyped
 from twin.domain.near import suggestion
 from twin.domain.signals.base import Signal
 
@@ -92,11 +93,4 @@ def parse(body: Mapping[str, Any]) -> Signal:
     try:
         return msgspec.convert(given, struct)
     except msgspec.ValidationError as problem:
-        message, _, path = str(problem).partition(" - at `$")
-        where = path.rstrip("`").lstrip(".") or _missing_field(message) or "signal"
-        raise Invalid(f"{where}: {message}", field=where, mend=f"See the schema of {name}.") from None
-
-
-def _missing_field(message: str) -> str | None:
-    _, found, rest = message.partition("missing required field `")
-    return rest.rstrip("`") if found else None
+        raise mistyped(problem, given, struct, whole="signal", mend=f"See the schema of {name}.") from None

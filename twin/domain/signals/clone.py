@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 from msgspec import field
 
+from twin.domain.admission import check_open
 from twin.domain.blueprint import ComponentSpec, Policy, render
 from twin.domain.decider import Context
 from twin.domain.desire import desire
-from twin.domain.durations import parse_duration
+from twin.domain.durations import duration_text, parse_duration
 from twin.domain.environment import Component, Environment, Follower, Hold, Seed
-from twin.domain.errors import Rejected
+from twin.domain.errors import Invalid, Rejected
 from twin.domain.events import Event, Held
 from twin.domain.identity import EnvironmentId
 from twin.domain.library import Library
@@ -23,6 +24,9 @@ from twin.domain.signals.create import Create
 
 HOLD = 24 * 3600.0
 """Seconds that a source waits at most for its clone to have copied, unless the clone says otherwise."""
+
+SHORTEST_HOLD = 1.0
+"""Seconds: a shorter one is over before the copy has begun."""
 
 
 class Clone(Signal, tag="clone", frozen=True, kw_only=True):
@@ -46,7 +50,9 @@ class Clone(Signal, tag="clone", frozen=True, kw_only=True):
 
 
 def creation(env: Environment, clone: Clone, seq: int, library: Library) -> Create:
-    """What creates the clone: the source as it is desired at its event `seq`, with the clone's own inputs and tier."""
+    """What creates the clone: the source as it is desired at its event `seq`, with the clone's own inputs and tier.
+    Raises `Rejected` for a source that is gone or going, before anything that it lacks."""
+    check_open(env)
     blueprint, _ = library.blueprint(str(env.desired.blueprint))
     about = {"id": env.id, "name": env.name, "project": env.project, "tier": env.tier}
     rendered = render(blueprint, env.desired.inputs, env.tier, about)
@@ -79,6 +85,12 @@ def creation(env: Environment, clone: Clone, seq: int, library: Library) -> Crea
 def decide(env: Environment, clone: Clone, context: Context) -> Iterator[Event]:
     """The source's part: it keeps what is copied until it is. The clone is created in the same transaction."""
     hold = parse_duration(clone.hold, "hold") if clone.hold is not None else HOLD
+    if hold < SHORTEST_HOLD:
+        raise Invalid(
+            f"hold is {clone.hold!r}, which protects nothing",
+            field="hold",
+            mend=f"Give it time to copy, such as 2h; without one it is {duration_text(HOLD)}.",
+        )
     copied = _copied(env, clone.data, context.library) if clone.data != "none" else {}
     for event in desire(env, env.desired, signal=clone, context=context, goal=FieldsAt({}), components=tuple(copied)):
         yield event

@@ -31,14 +31,16 @@ def decide(env: Environment, remove: RemoveMembers, context: Context) -> Iterato
     for name in remove.names:
         if name not in env.desired.members:
             of_project = name in env.desired.project_members
+            near = () if of_project else near_misses(name, env.desired.members)
+            look = None if near else f"See who is: twin member ls {env.project}/{env.name}"
             raise NotFound(
                 f"{name!r} is no member of {env.project}/{env.name} itself"
                 + (f", but of project {env.project}" if of_project else ""),
                 field="names",
-                near=() if of_project else near_misses(name, env.desired.members),
+                near=near,
                 mend=f"Remove {name} from the project: twin member rm --project {env.project} {name}"
                 if of_project
-                else None,
+                else look,
             )
     left = {name: each for name, each in env.desired.members.items() if name not in remove.names}
     yield from desire(env, replace(env.desired, members=left), signal=remove, context=context)
