@@ -1,5 +1,8 @@
 """What a preview source is configured with, what a repository's own file may take from it, and whom that lets in."""
 
+from datetime import date
+from functools import reduce
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,6 +80,9 @@ def test_what_is_wrong_is_named(fields, field):
         ({"forks": "all"}, "forks"),
         ({"inputs": {"size": 5}}, "inputs.size"),
         ({"inputs": ["greeting"]}, "inputs"),
+        ({"inputs": {"greeting": date(2026, 1, 1)}}, "inputs"),
+        ({"inputs": {"greeting": {1: 2}}}, "inputs"),
+        ({"inputs": {"greeting": reduce(lambda deep, _: [deep], range(5000), 0)}}, "inputs"),
         ({"paths": "src"}, "paths"),
         ({"paths": ["/x"]}, "paths"),
         ({"labels": ["x"]}, "labels"),

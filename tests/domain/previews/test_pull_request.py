@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from tests.domain.previews.tale import FIRST, ORIGIN, RECIPE, SECOND, START, WANTED, Tale, pull
 from twin.domain.errors import Blocked, Terminal, Transient, Unavailable
@@ -262,6 +263,25 @@ def test_what_a_late_worker_has_made_is_sent_away_again(tale):
     tale.see("creating", env="env_9")
     assert "deploy" in tale.tasks
     assert "slot" not in tale.tasks
+
+
+def test_a_source_made_anew_of_another_repository_numbers_anew(tale):
+    tale.ready()
+    other = replace(ORIGIN, repository="shop/api")
+    tale.give(Hint(origin=other, delivery="x1", what="opened"))
+    assert tale.state.origin == ORIGIN, "what is there is taken away first"
+    tale.close()
+    tale.deploy()
+    tale.see("destroyed")
+    tale.give(SlotFreed())
+    late = tale.state.wanted
+    tale.give(Hint(origin=other, delivery="x2", what="opened"))
+    assert (tale.state.origin, tale.state.pull, tale.phase) == (other, None, "looking")
+    assert tale.give(Looked(look=late, pull=pull())) == ()
+    shown = pull(repository="shop/api", head_repository="shop/api")
+    tale.give(Looked(look=tale.state.wanted, pull=shown, verdict=WANTED))
+    tale.give(SlotGranted())
+    tale.deploy("env_2")
 
 
 def test_a_newer_version_s_bytes_are_refused():

@@ -15,7 +15,7 @@ from twin.domain.previews.evolve import evolve
 from twin.domain.previews.inputs import Input
 from twin.domain.previews.names import pull_id
 from twin.domain.previews.pull_request import Ended, Origin, PullRequest
-from twin.domain.previews.standing import deploy_due, is_up, wish
+from twin.domain.previews.standing import deploy_due, is_up, stands, wish
 from twin.domain.previews.tasks import IDLE, LOOK, SECOND, due_timers
 from twin.domain.previews.trouble import TaskFailed, trouble
 from twin.domain.steps import FireTimer, LiftBlock
@@ -31,8 +31,9 @@ def decide(state: PullRequest | None, given: Input, context: Context) -> tuple[E
 
 def _decide(state: PullRequest | None, given: Input, context: Context) -> Iterator[Event]:
     if isinstance(given, given_as.Hint | given_as.CommandGiven):
-        if state is None:
-            state, noticed = _noticed(given.origin)
+        # A source that was removed and made anew may be of another repository: its numbers begin anew, too.
+        if state is None or (state.origin != given.origin and not stands(state)):
+            state, noticed = _noticed(state, given.origin)
             yield noticed
         yield from _heard(state, given, context)
     elif state is not None:
@@ -94,9 +95,9 @@ def advance(state: PullRequest, context: Context) -> tuple[Event, ...]:
     return ()
 
 
-def _noticed(origin: Origin) -> tuple[PullRequest, Event]:
+def _noticed(state: PullRequest | None, origin: Origin) -> tuple[PullRequest, Event]:
     noticed = happened.PullNoticed(id=pull_id(origin.source, origin.number), origin=origin)
-    return evolve(None, noticed), noticed
+    return evolve(state, noticed), noticed
 
 
 def _looked(state: PullRequest, given: given_as.Looked, context: Context) -> Iterator[Event]:

@@ -15,9 +15,19 @@ from twin.domain.previews.standing import is_sure, standing, wish
 def evolve(state: PullRequest | None, event: Event) -> PullRequest:
     """The state after an event. Total: never refuses what has happened."""
     if isinstance(event, happened.PullNoticed):
-        return state or PullRequest(id=event.id, origin=event.origin)
+        return _noticed(state, event)
     assert state is not None, "a pull request begins by being noticed"
     return _counted(_after(state, event))
+
+
+def _noticed(state: PullRequest | None, event: happened.PullNoticed) -> PullRequest:
+    """A new one; what is numbered goes on where the one of another repository has ended, so that late answers to that
+    are stale."""
+    fresh = PullRequest(id=event.id, origin=event.origin)
+    if state is None:
+        return fresh
+    numbers = replace(fresh, wanted=state.wanted, looked=state.wanted, news=state.news, seen=state.news)
+    return replace(numbers, life=state.life, done=state.done)
 
 
 def _counted(state: PullRequest) -> PullRequest:

@@ -20,6 +20,9 @@ from twin.domain.previews.paths import check_patterns
 
 FILE = ".twin/preview.yaml"
 
+DEEPEST = 16
+"""Levels of mappings and lists in an input."""
+
 _KEYS = ("paths", "labels", "ttl", "idle_ttl", "max_live", "drafts", "forks", "inputs")
 _OF_THE_SOURCE = frozenset(SourceConfig.__struct_fields__) - frozenset(_KEYS)
 
@@ -116,6 +119,7 @@ def _inputs(config: SourceConfig, given: Any) -> dict[str, Any]:
         return config.inputs
     if not isinstance(given, dict):
         _refuse("inputs", "it must be a mapping", "Write inputs: {greeting: hello}")
+    _check_plain(given, DEEPEST)
     for name in given:
         if name not in config.repository_inputs:
             _refuse(
@@ -124,6 +128,25 @@ def _inputs(config: SourceConfig, given: Any) -> dict[str, Any]:
                 f"It may set: {', '.join(config.repository_inputs)}." if config.repository_inputs else "Remove it.",
             )
     return {**config.inputs, **given}
+
+
+def _check_plain(value: Any, depth: int) -> None:
+    """What JSON has, and no deeper than anybody needs."""
+    if depth == 0:
+        _refuse("inputs", f"it is nested deeper than {DEEPEST}", "Flatten it.")
+    match value:
+        case dict():
+            for key, each in value.items():
+                if not isinstance(key, str):
+                    _refuse("inputs", "a key is no text", "Put it in quotes.")
+                _check_plain(each, depth - 1)
+        case list():
+            for each in value:
+                _check_plain(each, depth - 1)
+        case None | str() | int() | float():
+            pass
+        case _:
+            _refuse("inputs", "it has a value that is neither text nor number", "Put it in quotes.")
 
 
 def _refuse(where: str, problem: str, mend: str) -> NoReturn:
