@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from msgspec.structs import replace
 
 from providers.github import KIND
 from providers.github.forge import STATES
@@ -23,7 +24,7 @@ from twin.ports.forge import Report
 from twin.testing.conformance.forge import ForgeConformance
 from twin.testing.conformance.forge_hooks import MARKER, PENDING, Said
 from twin.testing.loopback import Answer
-from twin.testing.meddling import Meddler, instead
+from twin.testing.meddling import Meddler, after, instead
 
 _numbers = itertools.count(1)
 
@@ -121,6 +122,12 @@ class GitHubWorld:
                 said.setdefault(each["context"], []).append(told)
         return said
 
+    def said_of_deployments(self, sha: str) -> list[str]:
+        """All that was said of the deployments of a commit."""
+        return [
+            said["state"] for each in self._it["deployments"].values() for said in each["said"] if each["sha"] == sha
+        ]
+
     async def deployments(self, sha: str, environment: str) -> list[Said | None]:
         def told(said: list[Json]) -> Said | None:
             return (
@@ -196,6 +203,15 @@ class TestWithToken(ForgeConformance):
         assert len(changed.pulls) == 100
         await forge.close()
 
+    async def test_next_page_elsewhere_is_blocked(self, world: GitHubWorld, between: Meddler) -> None:
+        forge = self.open(between.url)
+        stolen = {"link": '<http://127.0.0.2:9/pulls?page=2>; rel="next"'}
+        between.rule = after(lambda answer: replace(answer, headers=answer.headers | stolen), when=self.is_listing)
+        with pytest.raises(Blocked) as refused:
+            await forge.open_pulls(world.repository)
+        assert refused.value.key == "github/test/elsewhere"
+        await forge.close()
+
     async def test_more_files_than_github_tells(self, world: GitHubWorld, between: Meddler) -> None:
         forge = self.open(between.url)
         number = await world.open_pull(files={f"{n:05}": "" for n in range(3001)})
@@ -214,7 +230,9 @@ class TestWithToken(ForgeConformance):
         await forge.deploy(world.repository, first, "pr-1", ready)
         second = await world.push(number, {"a": "b"})
         await forge.deploy(world.repository, second, "pr-1", PENDING)
-        await forge.deploy(world.repository, second, "pr-1", ready)
+        for _ in range(2):
+            await forge.deploy(world.repository, second, "pr-1", ready)
+        assert world.said_of_deployments(second) == ["in_progress", "success"], "each is said once"
         states = [[each and each.state for each in await world.deployments(sha, "pr-1")] for sha in (first, second)]
         assert states == [["inactive"], ["success"]]
         await forge.close()
