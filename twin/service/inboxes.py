@@ -8,7 +8,7 @@ import zlib
 from msgspec import Struct
 
 from twin.domain.decider import Cause
-from twin.domain.errors import NotFound
+from twin.domain.errors import NotFound, Unavailable
 from twin.domain.identity import TWIN
 from twin.domain.inbox import INBOX, TakeDelivery, inbox_id
 from twin.domain.platform import PLATFORM_ID
@@ -23,6 +23,9 @@ LARGE = 256 * 1024
 """Bytes from which on a body is worked on beside the event loop."""
 
 _FAST = 1
+
+_TOGETHER = 32
+"""Deliveries that one transaction takes at most."""
 
 
 class Delivered(Struct, frozen=True, kw_only=True):
@@ -42,6 +45,8 @@ class Inboxes:
         self._store = store
         self._vault = vault
         self._changes = changes
+        self._waiting: dict[str, list[_Waiting]] = {}
+        self._taking: dict[str, asyncio.Task[None]] = {}
 
     async def secret(self, target: str) -> str:
         """What deliveries for a target are signed with. Raises `NotFound` if it takes none."""
@@ -59,33 +64,73 @@ class Inboxes:
         return secret
 
     async def take(self, delivered: Delivered) -> bool:
-        """Keep it, so that it is done in time. False if it came before: then nothing has changed."""
-        target, entity = delivered.target, inbox_id(delivered.target)
-        body = await packed(delivered.body)
-        given = TakeDelivery(target=target, delivery=delivered.id, event=delivered.event)
+        """Keep it, so that it is done in time. False if it came before: then nothing has changed.
 
-        def take(tx: Tx) -> bool:
-            tx.state(INBOX.kind, entity)
-            if tx.delivered(target, delivered.id):
-                return False
-            taken = tx.transition(INBOX.kind, entity, given, Cause(TWIN, delivered.id))
-            tx.keep_delivery(
-                StoredDelivery(
-                    target=target,
-                    id=delivered.id,
-                    number=taken.after.taken,
-                    event=delivered.event,
-                    headers=delivered.headers,
-                    body=body,
-                    taken_at=tx.now,
-                )
-            )
-            return True
+        What comes in while a transaction of the same inbox commits is taken together, by the next one: a burst does not
+        wait for a lock and a disk as often as it has deliveries."""
+        target = delivered.target
+        one = _Waiting(delivered, await packed(delivered.body), asyncio.get_running_loop().create_future())
+        self._waiting.setdefault(target, []).append(one)
+        if target not in self._taking:
+            # A task of its own: whoever hangs up ends his request, and not what others wait for.
+            self._taking[target] = asyncio.create_task(self._take_all(target), name=f"inbox {target}")
+        return await one.new
 
-        new = await self._store.transact(take)
-        if new:
-            self._changes.notify(entity)
-        return new
+    async def _take_all(self, target: str) -> None:
+        try:
+            while waiting := self._waiting.pop(target, []):
+                for at in range(0, len(waiting), _TOGETHER):
+                    await self._take(target, waiting[at : at + _TOGETHER])
+        finally:
+            del self._taking[target]
+
+    async def _take(self, target: str, together: list[_Waiting]) -> None:
+        try:
+            new = await self._store.transact(lambda tx: [_keep(tx, each) for each in together])
+        except Exception as error:
+            if len(together) > 1 and not isinstance(error, Unavailable):
+                for each in together:  # whichever it is that cannot be kept, the others can
+                    await self._take(target, [each])
+            else:
+                for each in together:
+                    if not each.new.done():
+                        each.new.set_exception(error)
+            return
+        for each, is_new in zip(together, new, strict=True):
+            if not each.new.done():
+                each.new.set_result(is_new)
+        if any(new):
+            self._changes.notify(inbox_id(target))
+
+
+class _Waiting(Struct, frozen=True):
+    """A delivery, packed, and whoever waits to learn whether it is new."""
+
+    delivered: Delivered
+    body: bytes
+    new: asyncio.Future[bool]
+
+
+def _keep(tx: Tx, waiting: _Waiting) -> bool:
+    delivered = waiting.delivered
+    target, entity = delivered.target, inbox_id(delivered.target)
+    tx.state(INBOX.kind, entity)
+    if tx.delivered(target, delivered.id):
+        return False
+    given = TakeDelivery(target=target, delivery=delivered.id, event=delivered.event)
+    taken = tx.transition(INBOX.kind, entity, given, Cause(TWIN, delivered.id))
+    tx.keep_delivery(
+        StoredDelivery(
+            target=target,
+            id=delivered.id,
+            number=taken.after.taken,
+            event=delivered.event,
+            headers=delivered.headers,
+            body=waiting.body,
+            taken_at=tx.now,
+        )
+    )
+    return True
 
 
 async def packed(body: bytes) -> bytes:
