@@ -21,7 +21,7 @@ app = typer.Typer()
 
 @app.command("credentials", rich_help_panel=PANEL)
 def credentials(context: typer.Context, environment: Env, output: Output = None) -> None:
-    """The credentials that live, without their secrets."""
+    """The credentials that live and the last that were retired, without their secrets."""
     session = Session.of(context, output)
     path = f"/v1/environments/{session.environment(environment).id}/credentials"
     found = list(session.api.pages(path, {}))
@@ -107,6 +107,8 @@ def _list(screen: Screen, found: list[CredentialView]) -> None:
 
 
 def _told(each: CredentialView, now: datetime) -> str:
+    if each.retired_at is not None:
+        return f"retired {ago(each.retired_at, now)}, {clock(each.retired_at)}"
     if each.waits_for:
         return f"waits for {each.waits_for}"
     if each.acknowledged_by is not None:

@@ -1,4 +1,4 @@
-"""Credentials of an environment: which live, that one is in use outside, and, recorded each time, what they say."""
+"""Credentials of an environment: which there are, that one is in use outside, and, recorded, what they say."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Reveal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             200: json_answer(
                 "By component and version",
                 Page[CredentialView],
-                Page(items=(examples.OLD_CREDENTIAL, examples.CREDENTIAL)),
+                Page(items=(examples.RETIRED_CREDENTIAL, examples.OLD_CREDENTIAL, examples.CREDENTIAL)),
             )
         }
     ),
@@ -49,7 +49,8 @@ async def list_credentials(
     services: NamedDependency[Services],
     asked: NamedDependency[Asked],
 ) -> Page[CredentialView]:
-    """The credentials that live, without their secrets: their state, who holds them, what keeps an old one."""
+    """The credentials that live and the last that were retired, without their secrets: their state, who holds them,
+    what keeps an old one."""
     return Page(items=await services.revealing.all(environment_id, asked.by))
 
 

@@ -222,16 +222,19 @@ PERSONAL_CREDENTIALS = PersonalCredentials(
     role="developer",
     variables={"DB_URL": "postgresql://…", "PGPASSWORD": "…"},
 )
+RETIRED_CREDENTIAL = CredentialView(
+    component="db", version=1, state="retired", issued_at=_AT, superseded_at=_AT, retired_at=_AT
+)
 OLD_CREDENTIAL = CredentialView(
     component="db",
-    version=1,
+    version=2,
     state="retiring",
     issued_at=_AT,
     superseded_at=_AT,
     retires_at=_AT,
     used_by=("app",),
 )
-CREDENTIAL = CredentialView(component="db", version=2, state="current", issued_at=_AT)
+CREDENTIAL = CredentialView(component="db", version=3, state="current", issued_at=_AT)
 BLOCK = BlockView(
     key="postgres/local/createdb",
     owner="platform",

@@ -104,8 +104,8 @@ def test_nobody_is_refused_while_an_iam_key_is_rotated(service: StackService, aw
     assert _keys(aws, user) == [new["access_key_id"]] != [old["access_key_id"]]
     assert aws.accepts(new["access_key_id"], new["secret_access_key"])
     assert not aws.accepts(old["access_key_id"], old["secret_access_key"])
-    (only,) = service.get(f"/v1/environments/{environment}/credentials")["items"]
-    assert (only["version"], only["state"]) == (2, "current")
+    listed = service.get(f"/v1/environments/{environment}/credentials")["items"]
+    assert [(each["version"], each["state"]) for each in listed] == [(1, "retired"), (2, "current")]
     needles = Needles()
     needles.add({"the old key": old["secret_access_key"], "the new key": new["secret_access_key"]})
     places = [service.log, *files_below(service.directory)]

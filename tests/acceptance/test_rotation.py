@@ -128,8 +128,11 @@ def test_nobody_is_shut_out_by_a_rotation_with_the_twin_killed_in_the_middle(
     asyncio.run(knock(new))
     refused = asyncio.run(_refused(old))
     assert verdict(refused) == "refused", f"and the old one opens nothing any more: {refused!r}"
-    (only,) = service.get(f"/v1/environments/{environment}/credentials")["items"]
+    gone, only = service.get(f"/v1/environments/{environment}/credentials")["items"]
     assert (only["version"], only["state"], only["used_by"]) == (2, "current", ["app"])
+    assert (gone["version"], gone["state"], gone["used_by"]) == (1, "retired", [])
+    assert gone["issued_at"] < gone["superseded_at"] < gone["retired_at"]
+    assert " retired " in service.twin("credentials", environment)
     assert verbs(service, environment, "step_succeeded") >= {"issue", "retire"}
     service.succeeded(service.signal(environment, "destroy"))
     assert not service.environment(environment)["leftovers"]

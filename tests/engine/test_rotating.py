@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import pairwise
 
 from twin.domain.errors import Terminal, Transient
 from twin.domain.rotation import live
+from twin.service.credentials import Revealing
+from twin.service.retired_credentials import MOST
 from twin.testing.world import ADMIN, World
 
 
@@ -42,6 +45,33 @@ async def test_consumers_change_over_while_both_are_valid_and_the_old_one_is_for
     log = b"".join(each.body for each in await world.events(env))
     assert first.encode() not in log
     assert second.encode() not in log
+
+
+async def test_retired_ones_are_told_of_the_newest_of_the_component_as_it_stands(world: World) -> None:
+    env = await world.create()
+    await world.run_until_quiet()
+    revealing = Revealing(world.store, world.vault)
+    by = world.request().by
+    first = await revealing.all(env, by)
+    assert {each.state for each in first} == {"current"}
+    for _ in range(MOST + 1):
+        world.clock.advance(timedelta(hours=1))
+        await world.send(env, "rotate_credentials", component="db", grace="0s")
+        await world.run_until_quiet()
+    told = [each for each in await revealing.all(env, by) if each.component == "db"]
+    assert [(each.version, each.state) for each in told] == [
+        *((version, "retired") for version in range(2, MOST + 2)),
+        (MOST + 2, "current"),
+    ]
+    for each, after in pairwise(told):
+        assert each.issued_at is not None
+        assert each.retired_at is not None
+        assert each.superseded_at == after.issued_at
+        assert each.issued_at < each.superseded_at <= each.retired_at
+        assert each.used_by == ()
+    await world.send(env, "remove_component", component="app")
+    await world.run_until_quiet()
+    assert [each.component for each in await revealing.all(env, by) if each.state == "retired"] == ["db"] * MOST
 
 
 async def test_an_issue_that_failed_meets_its_own_password_again(world: World) -> None:

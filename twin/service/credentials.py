@@ -14,6 +14,7 @@ from twin.ports.store import EntityRow, Store, Tx
 from twin.ports.vault import Vault
 from twin.service.credential_views import credential_views
 from twin.service.principals import Principal, Request
+from twin.service.retired_credentials import retired_credentials
 from twin.service.unknown import no_component
 from twin.service.views import Credentials, CredentialView
 
@@ -29,9 +30,11 @@ class Revealing:
         self._vault = vault
 
     async def all(self, environment_id: str, by: Principal) -> tuple[CredentialView, ...]:
-        """The credentials that live, and those being issued, by component and version; no secret of theirs."""
+        """The credentials that live, those being issued, and the last that were retired, by component and version; no
+        secret of theirs."""
         row = await self._row(environment_id, by)
-        return tuple(credential_views(row.state))
+        found = [*credential_views(row.state), *await retired_credentials(self._store, row.state)]
+        return tuple(sorted(found, key=lambda each: (each.component, each.version)))
 
     async def environment(
         self, environment_id: str, request: Request, *, reason: str, component: str | None = None

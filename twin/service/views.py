@@ -291,15 +291,17 @@ class CredentialView(Struct, frozen=True, kw_only=True):
     """A credential of a component, without its secrets.
 
     `state`: `issuing` is not valid yet, `current` is what consumers are to use, `retiring` is the one before it, valid
-    until `retires_at` at the least. `used_by`: the components that hold it; `waits_for` tells what else keeps it.
+    until `retires_at` at the least; `retired` ended at `retired_at`, and nothing takes it any more. `used_by`: the
+    components that hold it; `waits_for` tells what else keeps it.
     """
 
     component: str
     version: int
-    state: Literal["issuing", "current", "retiring"]
+    state: Literal["issuing", "current", "retiring", "retired"]
     issued_at: datetime | None = None
     superseded_at: datetime | None = None
     retires_at: datetime | None = None
+    retired_at: datetime | None = None
     used_by: tuple[str, ...] = ()
     waits_for: str = ""
     acknowledged_by: Actor | None = None
