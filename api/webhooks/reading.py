@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Annotated, TypeVar
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import msgspec
 from msgspec import Meta, Struct
 
-from twin.ports.deliveries import Comment, News, Nothing
+from twin.ports.deliveries import Comment, News, Nothing, host_of
 
 COMMAND = "/twin"
 _LONGEST = 500
@@ -160,14 +160,10 @@ def _hosts(*pages: str | None) -> tuple[str, ...]:
     for page in pages:
         if page is None:
             continue
-        try:
-            parts = urlsplit(page)
-            known = parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
-        except ValueError:
-            known = False
-        if not known:
+        host = host_of(page)
+        if host is None or "@" in page.partition("//")[2].partition("/")[0]:
             raise Unreadable(f"{page[:200]!r} is no address of a page")
-        hosts[parts.netloc] = None
+        hosts[host] = None
     return tuple(hosts)
 
 

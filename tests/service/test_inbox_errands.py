@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from twin.domain.decider import Cause
 from twin.domain.deciders import DECIDERS
@@ -383,3 +384,19 @@ async def test_bodies_are_dropped_after_a_week_and_the_delivery_is_known_still(m
     assert await mail.store.transact(lambda tx: tx.drop_deliveries(FORGE, begun)) is None, "no body is left"
     assert not await mail.deliver("d1")
     assert (await mail.store.verify()).findings == ()
+
+
+async def test_an_errand_that_broke_off_is_run_again_after_a_while(mail: Mail) -> None:
+    """The database went away, or it took too long: the runner of errands tells how."""
+    await mail.deliver("d1")
+    task = await mail.claim()
+    assert task is not None
+    for key in ("deliveries", "retention"):
+        told = mail.errands.failed(replace(task, key=key), Transient("it took too long"))
+        await mail.store.transact(lambda tx, told=told: tx.transition(INBOX.kind, INBOX_OF_IT, told, Cause(TWIN)))
+    inbox = await mail.inbox()
+    assert inbox.retry_at is not None
+    assert inbox.drop_at is not None
+    assert min(inbox.retry_at, inbox.drop_at) > mail.clock.now()
+    await mail.wait()
+    assert await mail.count() == 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -34,6 +35,19 @@ class Nothing(Struct, frozen=True):
     """Nothing that concerns previews, and why."""
 
     why: str
+
+
+def host_of(page: str) -> str | None:
+    """The host of a page as `host`, or `host:port` if the port is not the usual one; None for what is no page."""
+    try:
+        parts = urlsplit(page)
+        port = parts.port
+    except ValueError:
+        return None
+    usual = {"http": 80, "https": 443}.get(parts.scheme)
+    if usual is None or not parts.hostname:
+        return None
+    return parts.hostname if port in (None, usual) else f"{parts.hostname}:{port}"
 
 
 class Translates(Protocol):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 import structlog
 from msgspec import Struct
@@ -30,7 +29,7 @@ from twin.domain.inbox import (
 from twin.domain.pulls import Permission
 from twin.ports.changes import Changes
 from twin.ports.clock import Clock
-from twin.ports.deliveries import News, Nothing, Translates
+from twin.ports.deliveries import News, Nothing, Translates, host_of
 from twin.ports.forge import OpenForges
 from twin.ports.store import Claimed, Store, StoredDelivery, Tx
 from twin.service.inboxes import unpacked
@@ -137,8 +136,8 @@ class InboxErrands:
         if isinstance(news, Nothing):
             return await self._end(entity, delivery, _ignore(news.why))
         forge = await self._forges.forge(delivery.target)
-        home = urlsplit(forge.clone_url(news.repository)).netloc.rpartition("@")[2].casefold()
-        if strange := sorted({host for host in news.hosts if host.casefold() != home}):
+        home = host_of(forge.clone_url(news.repository))
+        if strange := sorted(set(news.hosts) - {home}):
             why = f"it tells of {', '.join(strange)}, and {delivery.target} is {home}"
             return await self._end(entity, delivery, _ignore(why))
         if not await self._pulls.followed(delivery.target, news.repository):

@@ -61,7 +61,8 @@ class PullNews(Struct, frozen=True):
             states: list[PreviewSource] = [row.state for row in page.items]
             found += [each for each in states if each.config.repository.casefold() == repository.casefold()]
             if (after := page.next) is None:
-                return found
+                # Locks are taken in the order of ids.
+                return sorted(found, key=lambda source: pull_id(source.name, 0))
 
     async def _known_head(self, origin: Origin, delivery: StoredDelivery) -> str | None:
         """The last commit as it was known when the comment came in: however long it takes until that is read, what was

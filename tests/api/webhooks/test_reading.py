@@ -129,6 +129,15 @@ def test_every_host_that_is_named_is_told(kind: str, place: tuple[str, ...]) -> 
 
 
 @BOTH
+def test_a_host_is_the_same_in_capitals_and_with_its_usual_port(kind: str) -> None:
+    told = pull_request(host="GitHub.com:443")
+    assert read(kind, "pull_request", told) == read(kind, "pull_request", pull_request())
+    other = read(kind, "pull_request", pull_request(host="github.com:8443"))
+    assert isinstance(other, News)
+    assert other.hosts == ("github.com:8443",)
+
+
+@BOTH
 @pytest.mark.parametrize(
     "page", ["", "github.com/ada/shop", "file:///etc/passwd", "https://github.com@evil.example/", "https://[x"]
 )
