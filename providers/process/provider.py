@@ -36,11 +36,22 @@ _LOCK_POLL = 0.05
 
 
 class Record(Struct, frozen=True):
-    """What the last apply or suspend left, without inputs: grace in seconds, the commit, whether it is suspended."""
+    """What the last apply or suspend left, without inputs: grace in seconds, the commit, whether it is suspended.
+
+    `lingers`: replicas other than those in the slots `current` serve on, until they are drained; the source whose key
+    is `source` then stays alone.
+    """
 
     stop_grace: float
     commit: str
     suspended: bool = False
+    lingers: bool = False
+    current: tuple[str, ...] = ()
+    source: str = ""
+
+    def counts(self, slot: Slot) -> bool:
+        """Whether a replica is one of those that are wanted, as far as the record tells."""
+        return not self.lingers or slot.name in self.current
 
 
 class ProcessProvider:
@@ -66,6 +77,8 @@ class ProcessProvider:
             if not directory.root.exists() and not any(slot.processes for slot in slots):
                 return None
             service = watched(inputs)
+            if record is not None:
+                slots = [slot for slot in slots if record.counts(slot)]
             # of two versions of one replica the running one is last
             by_index = {slot.index: slot.state for slot in sorted(slots, key=lambda s: s.running) if slot.state}
             states = [state for index, state in by_index.items() if index < service.replicas]
@@ -76,7 +89,8 @@ class ProcessProvider:
             )
 
     async def apply(self, ref: ComponentRef, step: StepContext) -> Applied:
-        """Source, build, then a rolling change to the wanted version and number."""
+        """Source, build, then a rolling change to the wanted version and number. What others use lingers: they may name
+        the old replicas until they have been applied themselves."""
         with translated(self.target):
             service = parse(step.inputs)
             async with self._locked(ref, step) as beat:
@@ -94,13 +108,34 @@ class ProcessProvider:
                     beat=beat,
                 )
                 digest = version(self.layout.key(), service, source)
-                states = await self._replicas(ref, directory, service, step, beat, runs_as).converge(
-                    service, source, digest, step.deadline
-                )
-                write_record(directory, Record(service.stop_grace, source.commit))
-                await asyncio.to_thread(collect, directory, source)
-                logs.prune(directory.logs)
-        return Applied(external_id=ref.name, outputs=self._outputs(states, source.commit))
+                replicas = self._replicas(ref, directory, service, step, beat, runs_as)
+                states = await replicas.converge(service, source, digest, step.deadline, lingering=step.used)
+                current = tuple(f"{state.index}-{digest}" for state in states)
+                lingers = any(slot.running and slot.name not in current for slot in await replicas.slots())
+                record = Record(service.stop_grace, source.commit, lingers=lingers, current=current, source=source.key)
+                write_record(directory, record)
+                if not lingers:
+                    await self._tidy(directory, replicas, record)
+        return Applied(external_id=ref.name, outputs=self._outputs(states, source.commit), lingers=lingers)
+
+    async def drain(self, ref: ComponentRef, step: StepContext) -> None:
+        """Stop the replicas that the last apply has replaced, all at once, and let them finish what they are doing."""
+        with translated(self.target):
+            async with self._locked(ref, step) as beat:
+                directory = self.layout.service(ref)
+                record = read_record(directory)
+                if record is None or not record.lingers:
+                    return
+                replicas = self._replicas(ref, directory, None, step, beat)
+                record = msgspec.structs.replace(record, stop_grace=max(record.stop_grace, self._grace(step)))
+                await self._tidy(directory, replicas, record)
+                write_record(directory, msgspec.structs.replace(record, lingers=False))
+
+    async def _tidy(self, directory: ServiceDirectory, replicas: Replicas, record: Record) -> None:
+        """Nothing is left but the current replicas, with their source and logs."""
+        await replicas.stop([s for s in await replicas.slots() if s.name not in record.current], record.stop_grace)
+        await asyncio.to_thread(collect, directory, record.source)
+        logs.prune(directory.logs)
 
     async def suspend(self, ref: ComponentRef, step: StepContext) -> None:
         """Stop all replicas; files and ports are remembered."""
@@ -111,7 +146,7 @@ class ProcessProvider:
                 replicas = self._replicas(ref, directory, None, step, beat)
                 await replicas.stop(await replicas.slots(), record.stop_grace, keep_record=True)
                 if directory.root.exists():
-                    write_record(directory, msgspec.structs.replace(record, suspended=True))
+                    write_record(directory, msgspec.structs.replace(record, suspended=True, lingers=False))
 
     async def remove(self, ref: ComponentRef, step: StepContext) -> None:
         """Stop every process that carries the component's mark, then delete its files and logs."""

@@ -102,8 +102,11 @@ class Replicas(Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         return f"Replicas({self.ref.name})"
 
-    async def converge(self, service: Service, source: Source, digest: str, deadline: datetime) -> list[SlotState]:
-        """Exactly `service.replicas` healthy replicas of this version; an old one runs until its successor is healthy.
+    async def converge(
+        self, service: Service, source: Source, digest: str, deadline: datetime, *, lingering: bool = False
+    ) -> list[SlotState]:
+        """Exactly `service.replicas` healthy replicas of this version; an old one runs until its successor is healthy,
+        or, `lingering`, beyond that.
 
         A new version must prove itself in the first replica before any other is touched.
         """
@@ -111,18 +114,19 @@ class Replicas(Struct, frozen=True, kw_only=True):
         states: dict[int, SlotState] = {}
         turn = asyncio.Semaphore(AT_ONCE)
 
+        async def stop_but(keep: Callable[[Slot], bool]) -> None:
+            found = [slot for slot in await self.slots() if not keep(slot)]
+            await self.stop([slot for slot in found if not (lingering and slot.running)], service.stop_grace)
+
         async def replace(index: int) -> None:
             async with turn:
                 states[index] = await self._ensure(index, service, source, digest, deadline)
-                await self.stop(
-                    [s for s in await self.slots() if s.index == index and s.name != f"{index}-{digest}"],
-                    service.stop_grace,
-                )
+                await stop_but(lambda slot: slot.index != index or slot.name == f"{index}-{digest}")
 
         if wanted:
             await replace(0)
             await _all_or_first_failure([replace(index) for index in wanted[1:]])
-        await self.stop([slot for slot in await self.slots() if slot.index not in states], service.stop_grace)
+        await stop_but(lambda slot: slot.index in states)
         return [states[index] for index in wanted]
 
     async def slots(self) -> list[Slot]:

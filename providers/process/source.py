@@ -94,10 +94,10 @@ async def ensure_source(
     return source
 
 
-def collect(directory: ServiceDirectory, keep: Source) -> None:
+def collect(directory: ServiceDirectory, keep: str) -> None:
     """Remove the sources that no replica runs from any more."""
     for root in directory.sources.iterdir():
-        if root.name != keep.key:
+        if root.name != keep:
             delete(root)
 
 

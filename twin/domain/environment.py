@@ -141,7 +141,9 @@ class Instance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `unsure`: a step that would make something else of it was begun since and none was seen to succeed, so what stands
     may not be what is recorded here. `credential_version` counts what its secrets have said, `credentials` are those
     that live, oldest first. `opened_with`: of the instances that it was applied with, the oldest credential that it
-    may hold. `access`: the digest of the members that were last granted access of their own.
+    may hold. `access`: the digest of the members that were last granted access of their own. `lingers`: what
+    an apply has replaced serves until who uses it has been applied too; the instances that it was itself applied with.
+    None: nothing does.
     """
 
     component: str
@@ -161,6 +163,7 @@ class Instance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     credentials: tuple[Credential, ...] = ()
     opened_with: dict[str, int] = field(default_factory=dict)
     access: str | None = None
+    lingers: tuple[str, ...] | None = None
     suspended: bool = False
     removing: bool = False
     drift: dict[str, str] = field(default_factory=dict)

@@ -64,6 +64,7 @@ class StepSucceeded(Struct, frozen=True, kw_only=True, tag="step_succeeded", tag
     credential_version: int = 1
     adopted: bool = False
     copied: Copied | None = None
+    lingers: bool = False
     operations: tuple[OperationId, ...] = ()
 
 

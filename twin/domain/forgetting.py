@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from twin.domain.environment import Environment
 from twin.domain.members import access_digest
-from twin.domain.planner import suspend_key, target_digest
+from twin.domain.planner import drain_key, suspend_key, target_digest
 from twin.domain.rotation import live
 from twin.domain.seeding import seed_digest, to_copy
 from twin.domain.steps import StepKey, instance_key
@@ -45,6 +45,8 @@ def _may_come_up(env: Environment, text: str) -> bool:
     instance = env.instances.get(key.instance)
     if key.verb == "seed":
         return key.component in to_copy(env) and key.digest == seed_digest(env, key.component)
+    if key.verb == "drain":
+        return instance is not None and instance.lingers is not None and drain_key(instance) == key
     if key.verb == "grant":
         return instance is not None and instance.access != key.digest == access_digest(env)
     if key.verb in ("issue", "retire"):

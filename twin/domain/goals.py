@@ -153,7 +153,8 @@ def _has_steps(env: Environment, left: Plan, component: str) -> bool:
 def _out_of_reach(env: Environment, left: Plan, operation: Operation) -> tuple[Step, Failure] | None:
     """The terminal failure that stands between applied and the goal: of a component it touches, or of a step that
     must come before one of theirs."""
-    by_key = {str(step.key): step for step in left.steps}
+    # What has been replaced is nobody's goal; it may wait for somebody who is none of the operation's.
+    by_key = {str(step.key): step for step in left.steps if step.key.verb != "drain"}
     match operation.goal:
         case Gone():
             # Before its time has come, what else is left to do stands in nobody's way.

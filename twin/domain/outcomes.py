@@ -95,6 +95,7 @@ def end(env: Environment, given: EndStep, context: Context) -> Iterator[happened
                 credential_version=done.credential_version,
                 adopted=done.adopted,
                 copied=done.copied,
+                lingers=done.lingers,
                 operations=operations,
             )
         case Looked(present=present, drift=drift):

@@ -93,13 +93,14 @@ def _convergence(env: Environment) -> list[Step]:
         if (instance := env.current(name)) and instance.digest is not None and instance.looked != look.token
     ]
     doomed = [instance for instance in env.instances.values() if not _is_current(env, instance)]
-    credentials = {name: step for name in env.desired.components if (step := _credential(env, name, applies))}
+    drains = {step.key.instance: step for name in env.desired.components if (step := _drain(env, name, applies))}
+    credentials = {name: step for name in env.desired.components if (step := _credential(env, name, applies, drains))}
     grants = [step for name in env.desired.components if (step := _grant(env, name, applies, credentials.get(name)))]
     why_removed: Callable[[Instance], str] = lambda gone: (  # noqa: E731
         "replaced by a new incarnation" if gone.component in env.desired.components else "no longer desired"
     )
-    removals = _removals(env, doomed, applies, why_removed)
-    return [*seeds.values(), *applies.values(), *credentials.values(), *grants, *observes, *removals]
+    removals = _removals(env, doomed, applies, why_removed, drains)
+    return [*seeds.values(), *applies.values(), *drains.values(), *credentials.values(), *grants, *observes, *removals]
 
 
 def _seed(env: Environment, name: str) -> Step:
@@ -109,7 +110,39 @@ def _seed(env: Environment, name: str) -> Step:
     return Step(key=key, target=wanted.target, why=f"{seed.mode} copy of {seed.name}")
 
 
-def _credential(env: Environment, name: str, applies: dict[str, Step]) -> Step | None:
+def _drain(env: Environment, name: str, applies: dict[str, Step]) -> Step | None:
+    """What an apply has replaced ends once all that use it have been applied and know what came instead."""
+    instance = env.current(name)
+    if instance is None or instance.lingers is None or instance.suspended:
+        return None
+    users = _users(env, instance.key)
+    after = [str(applies[name].key)] if name in applies else []
+    for user in users:
+        component = user.rpartition("@")[0]
+        if component in applies and applies[component].key.instance == user:
+            after.append(str(applies[component].key))
+        elif (gone := env.instances.get(user)) is not None and not _is_current(env, gone):
+            after.append(str(_removal_key(gone)))
+        after += _acting(env, user)
+    key = drain_key(instance)
+    return Step(
+        key=key,
+        target=instance.placement.target,
+        after=_others(after, key),
+        why="what it has replaced still serves",
+        # A lost attempt may lead somebody to it once more.
+        not_before=rotation.settled_at(env, [instance.key, *users]),
+    )
+
+
+def _lingering(env: Environment, instance: str, drains: dict[str, Step]) -> list[str]:
+    """The steps that end what was applied with an instance and has been replaced, but still serves."""
+    of_it = [env.instances[each] for each in drains if instance in (env.instances[each].lingers or ())]
+    used = env.instances[instance].uses
+    return [str(drains[each.key].key) for each in of_it if each.key not in used]
+
+
+def _credential(env: Environment, name: str, applies: dict[str, Step], drains: dict[str, Step]) -> Step | None:
     """The next step of a rotation: issue a credential beside the one that lives, or retire the older of two once
     nobody holds it."""
     wanted, instance = env.desired.components[name], env.current(name)
@@ -118,7 +151,7 @@ def _credential(env: Environment, name: str, applies: dict[str, Step]) -> Step |
     issued = rotation.live(instance)
     own = [str(applies[name].key)] if name in applies else []
     if len(issued) > 1:
-        return _retire(env, instance, wanted, applies, own)
+        return _retire(env, instance, wanted, applies, [*own, *_lingering(env, instance.key, drains)])
     if issued[-1].version >= wanted.credential_version:
         return None
     # One after the other: one that was asked for meanwhile must not skip one that a lost attempt may have made valid.
@@ -195,12 +228,16 @@ def _why_apply(env: Environment, name: str, instance: Instance | None, target: s
 
 
 def _removals(
-    env: Environment, doomed: list[Instance], applies: dict[str, Step], why: Callable[[Instance], str]
+    env: Environment,
+    doomed: list[Instance],
+    applies: dict[str, Step],
+    why: Callable[[Instance], str],
+    drains: dict[str, Step],
 ) -> Iterator[Step]:
     """Removal follows the applied edges backwards, and a replacement stands before the replaced one goes."""
     keys = {gone.key: _removal_key(gone) for gone in doomed}
     for gone in doomed:
-        after: list[str] = []
+        after = _lingering(env, gone.key, drains)
         for user in _users(env, gone.key):
             if user in keys:
                 after.append(str(keys[user]))
@@ -236,7 +273,7 @@ def _suspension(env: Environment) -> list[Step]:
 
 
 def _destruction(env: Environment) -> list[Step]:
-    removals = list(_removals(env, list(env.instances.values()), {}, lambda _: "the environment goes"))
+    removals = list(_removals(env, list(env.instances.values()), {}, lambda _: "the environment goes", {}))
     settled = max(env.unsettled.values(), default=None)
     # Sweeps of several targets run side by side: none waits for another's, all wait for everything else.
     acting = [key for key, running in env.running.items() if running.key.verb != "sweep"]
@@ -290,6 +327,11 @@ def _users(env: Environment, instance: str) -> list[str]:
 def suspend_key(instance: Instance) -> StepKey:
     """The key of the step that suspends an instance as it stands."""
     return StepKey(instance.component, instance.incarnation, "suspend", instance.digest or "unfinished")
+
+
+def drain_key(instance: Instance) -> StepKey:
+    """The key of the step that ends what the instance's last apply has replaced."""
+    return StepKey(instance.component, instance.incarnation, "drain", instance.digest or "unfinished")
 
 
 def _removal_key(instance: Instance) -> StepKey:

@@ -10,9 +10,9 @@ from msgspec import Struct, field
 from twin.domain.digest import digest
 from twin.domain.identity import EnvironmentId, Placement
 
-Verb = Literal["seed", "apply", "issue", "retire", "grant", "remove", "suspend", "observe", "sweep"]
+Verb = Literal["seed", "apply", "drain", "issue", "retire", "grant", "remove", "suspend", "observe", "sweep"]
 
-CHANGES = frozenset({"seed", "apply", "issue", "retire", "grant", "remove", "suspend"})
+CHANGES = frozenset({"seed", "apply", "drain", "issue", "retire", "grant", "remove", "suspend"})
 """The verbs that change the world."""
 
 
@@ -126,7 +126,7 @@ class Copied(Struct, frozen=True):
 
 
 class Succeeded(Struct, frozen=True, kw_only=True, tag="succeeded"):
-    """The step did what it should. For an apply: what came of it."""
+    """The step did what it should. For an apply: what came of it, and whether what it has replaced still serves."""
 
     placement: Placement
     external_id: str = ""
@@ -134,6 +134,7 @@ class Succeeded(Struct, frozen=True, kw_only=True, tag="succeeded"):
     credential_version: int = 1
     adopted: bool = False
     copied: Copied | None = None
+    lingers: bool = False
 
 
 class Looked(Struct, frozen=True, kw_only=True, tag="looked"):

@@ -31,6 +31,7 @@ def stripped(instance: Instance) -> Instance:
         credentials=(),
         opened_with={},
         access=None,
+        lingers=None,
         drift={},
         digest=None,
         unsure=False,
@@ -54,6 +55,8 @@ def _applied(env: Environment, instance: Instance, running: Running | None, even
         outputs=event.outputs,
         credential_version=event.credential_version,
         access=UNSURE if mended else instance.access,
+        # What serves still is of the apply before, or of one before that.
+        lingers=tuple(dict.fromkeys([*(instance.lingers or ()), *instance.uses])) if event.lingers else None,
         suspended=False,
         drift={},
         applied_at=event.at,
@@ -87,7 +90,11 @@ def _removed(env: Environment, instance: Instance, running: Running | None, even
 
 
 def _suspended(env: Environment, instance: Instance, running: Running | None, event: StepSucceeded) -> Environment:
-    return _with_instance(env, replace(instance, suspended=True, unsure=False))
+    return _with_instance(env, replace(instance, suspended=True, unsure=False, lingers=None))
+
+
+def _drained(env: Environment, instance: Instance, running: Running | None, event: StepSucceeded) -> Environment:
+    return _with_instance(env, replace(instance, lingers=None))
 
 
 def _seeded(env: Environment, instance: Instance, running: Running | None, event: StepSucceeded) -> Environment:
@@ -118,6 +125,7 @@ def _granted(env: Environment, instance: Instance, running: Running | None, even
 
 _DONE: Mapping[str, Callable[[Environment, Instance, Running | None, StepSucceeded], Environment]] = {
     "apply": _applied,
+    "drain": _drained,
     "remove": _removed,
     "suspend": _suspended,
     "seed": _seeded,

@@ -49,6 +49,12 @@ class Attempt(Struct, frozen=True, kw_only=True):
         return self.env.ref(self.key.component, self.key.incarnation, type_)
 
     @property
+    def used(self) -> bool:
+        """Whether others use it, by what is desired or by what was applied."""
+        wanted = any(self.key.component in each.needs for each in self.env.desired.components.values())
+        return wanted or any(self.key.instance in each.uses for each in self.env.instances.values())
+
+    @property
     def deadline(self) -> datetime:
         """When the attempt is ended."""
         return self.running.deadline

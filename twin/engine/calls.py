@@ -31,7 +31,7 @@ from twin.domain.steps import (
 from twin.engine.attempts import Attempt
 from twin.engine.placing import check
 from twin.engine.seeds import copier, source_of
-from twin.ports.provider import Applied, GrantsAccess, Provider, RotatesCredentials, StepContext, Suspends
+from twin.ports.provider import Applied, Drains, GrantsAccess, Provider, RotatesCredentials, StepContext, Suspends
 from twin.ports.targets import OpenTargets
 
 log: FilteringBoundLogger = structlog.get_logger(__name__)
@@ -97,6 +97,11 @@ async def _verb(
             if isinstance(provider, Suspends):
                 await provider.suspend(ref, context(attempt, library))
             return Succeeded(placement=here), {}
+        case "drain":
+            if not isinstance(provider, Drains):
+                raise Terminal(f"program error in the provider: {ref.type} leaves what lingers and cannot end it")
+            await provider.drain(ref, context(attempt, library))
+            return Succeeded(placement=here), {}
         case "seed":
             source = await source_of(attempt, targets, library.environment, library.bundle)
             seeded = await copier(provider, ref.type).seed(ref, context(attempt, library), source)
@@ -119,7 +124,7 @@ async def _verb(
 
 
 def _applied(here: Placement, applied: Applied) -> Succeeded:
-    return Succeeded(placement=here, external_id=applied.external_id, outputs=applied.outputs)
+    return Succeeded(placement=here, external_id=applied.external_id, outputs=applied.outputs, lingers=applied.lingers)
 
 
 def _rotating(provider: Provider, ref: ComponentRef) -> RotatesCredentials:
@@ -164,6 +169,7 @@ def context(attempt: Attempt, library: Library) -> StepContext:
         deadline=attempt.deadline,
         heartbeat=heartbeat,
         log=bound,
+        used=attempt.used,
         bundle=bundle,
         read_bundle=read if bundle is not None else None,
     )

@@ -21,11 +21,13 @@ from twin.domain.targets import Target
 
 
 class Applied(Struct, frozen=True, kw_only=True):
-    """What `apply` achieved. `outputs` are public; `secrets` go to the vault and nowhere else."""
+    """What `apply` achieved. `outputs` are public; `secrets` go to the vault and nowhere else. `lingers`: what it has
+    replaced still serves, for those that use it (`StepContext.used`) have not heard of it: `drain` is called for it."""
 
     external_id: str
     outputs: dict[str, Any] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
+    lingers: bool = False
 
 
 class Observed(Struct, frozen=True, kw_only=True):
@@ -65,7 +67,8 @@ class StepContext(Struct, frozen=True, kw_only=True):
     `secrets` are the minted and issued ones of this component. `credentials`, of a type that rotates, are the secrets
     of every live credential by its version; `secrets` are then those of the newest. `idempotency_key` is the same for
     every attempt of the same step. `heartbeat` reports progress and raises `asyncio.CancelledError` when the step is no
-    longer wanted. `bundle` is the digest of the blueprint's bundle and `read_bundle` gives its bytes (a tar.gz).
+    longer wanted. `bundle` is the digest of the blueprint's bundle and `read_bundle` gives its bytes (a tar.gz);
+    `used`: other components use this one.
     """
 
     inputs: Mapping[str, Any]
@@ -79,6 +82,7 @@ class StepContext(Struct, frozen=True, kw_only=True):
     read_bundle: Callable[[], Awaitable[bytes]] | None = None
     credentials: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
     granted: frozenset[str] = frozenset()
+    used: bool = False
 
     @property
     def live(self) -> Mapping[int, Mapping[str, str]]:
@@ -171,6 +175,16 @@ class Suspends(Protocol):
 
     async def suspend(self, ref: ComponentRef, step: StepContext) -> None:
         """Stop it; already stopped is success."""
+        ...
+
+
+@runtime_checkable
+class Drains(Protocol):
+    """Can leave what an update has replaced serving beside what replaces it, for no request to be lost."""
+
+    async def drain(self, ref: ComponentRef, step: StepContext) -> None:
+        """End what the last `apply` has replaced, letting it finish; nothing left of it is success. It is called once
+        all that use the component have been applied with its new outputs."""
         ...
 
 

@@ -55,6 +55,7 @@ def make_step(
     read_bundle: Callable[[], Awaitable[bytes]] | None = None,
     credentials: Mapping[int, Mapping[str, str]] | None = None,
     granted: Iterable[str] = (),
+    used: bool = False,
 ) -> StepContext:
     """One attempt's context: its deadline in `seconds`, heartbeats that nobody hears and a log that nobody reads."""
     return StepContext(
@@ -69,6 +70,7 @@ def make_step(
         read_bundle=read_bundle,
         credentials=dict(credentials or {}),
         granted=frozenset(granted),
+        used=used,
     )
 
 
