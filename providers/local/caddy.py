@@ -23,13 +23,17 @@ import msgspec
 from providers.local.account import Account
 from providers.local.files import State, private_directory, write_private
 from providers.local.ports import HOST
-from providers.local.processes import clean_environment
+from providers.local.processes import GIVEN, clean_environment
 from providers.local.server import NotAnswering
 from twin.domain.errors import Unavailable
 from twin.domain.targets import Target
 
 SERVER = "twin"
 """The name of the one HTTP server in its config."""
+
+LISTEN = [f"fd/{GIVEN}"]
+"""A socket of its own Caddy would open anew with each change of its configuration, and on Linux turn away those who
+wait at the old one to be accepted. One that it is given stays (`ports.listening`)."""
 
 LONGEST_SOCKET = 103
 """Bytes that the path of a Unix socket may have, on macOS; Linux takes four more."""
@@ -41,6 +45,7 @@ class CaddyServer:
     kind = "caddy"
     stop_signal = signal.SIGTERM
     account: Account | None = None
+    inherits = True
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -75,8 +80,8 @@ class CaddyServer:
     def check(self, state: State, port: int) -> str:
         """Ask by the socket whether the server listens where it should, and at its port whether that is a Caddy."""
         try:
-            if _asked(self._socket, f"/config/apps/http/servers/{SERVER}/listen") != [f"{HOST}:{port}"]:
-                raise NotAnswering(f"its server does not listen on port {port}")
+            if _asked(self._socket, f"/id/{_server_id(port)}/listen") != LISTEN:
+                raise NotAnswering(f"its server was not given port {port}")
             with httpx.Client(trust_env=False, timeout=5) as client:
                 public = client.get(f"http://{HOST}:{port}/")
             if public.headers.get("Server") != "Caddy":
@@ -96,11 +101,22 @@ class CaddyServer:
             routes = kept["apps"]["http"]["servers"][SERVER].get("routes") or []
         except (OSError, msgspec.MsgspecError, KeyError, TypeError, AttributeError):
             routes = []  # none yet: what is missing of ours is drift, and comes back
-        server = {"listen": [f"{HOST}:{port}"], "routes": routes, "automatic_https": {"disable": True}}
+        server = {
+            "@id": _server_id(port),
+            "listen": LISTEN,
+            "protocols": ["h1"],
+            "routes": routes,
+            "automatic_https": {"disable": True},
+        }
         return {
             "admin": {"listen": f"unix/{self._socket}|0600"},
             "apps": {"http": {"servers": {SERVER: server}, "grace_period": "10s"}},
         }
+
+
+def _server_id(port: int) -> str:
+    """By which its server is found, and the port that it was given is told."""
+    return f"{SERVER}-{port}"
 
 
 def find_program() -> str | None:

@@ -40,6 +40,7 @@ class NatsServer:
     kind = "nats"
     stop_signal = signal.SIGTERM
     account: Account | None = None
+    inherits = False
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory

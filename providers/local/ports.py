@@ -13,6 +13,13 @@ import socket
 from twin.domain.errors import Unavailable
 
 HOST = "127.0.0.1"
+
+QUEUE = 1024
+"""Connections that may wait to be accepted by a server that is given its socket."""
+
+DEFERRED = 30
+"""Seconds after which a connection is handed out although nothing was asked on it."""
+
 _FIRST, _LAST = 15_000, 32_000
 
 
@@ -26,6 +33,18 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def listening(port: int) -> socket.socket:
+    """A socket for a server that does not open its own. Raises OSError.
+
+    Where the system can, it hands out a connection once something was asked on it: one that a server has accepted is
+    lost when that server is replaced before the request came.
+    """
+    made = socket.create_server((HOST, port), backlog=QUEUE)
+    if hasattr(socket, "TCP_DEFER_ACCEPT"):
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFERRED)
+    return made
 
 
 def choose(remembered: int | None) -> int:

@@ -72,6 +72,7 @@ class PostgresServer:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.account: Account | None = unprivileged()
+        self.inherits = False
 
     @property
     def home(self) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Sequence
@@ -16,14 +17,27 @@ from providers.local.account import Account
 # The shell leaves at once, so the server belongs to init: it survives us, and nobody here has to reap it.
 _DETACH = 'exec "$@" >&2 </dev/null & echo $!'
 
+GIVEN = 3
+"""The descriptor under which a server finds a listening socket that it is given."""
 
-def launch(argv: Sequence[str], *, log: Path, directory: Path, account: Account | None = None) -> psutil.Process | None:
+_GIVING = f"exec {GIVEN}<&0; "  # it comes as the shell's input, for its number may be higher than a shell can name
+
+
+def launch(
+    argv: Sequence[str],
+    *,
+    log: Path,
+    directory: Path,
+    account: Account | None = None,
+    listening: socket.socket | None = None,
+) -> psutil.Process | None:
     """Start a server in its own session with its output appended to `log`; None if it died at once."""
+    script = _DETACH if listening is None else _GIVING + _DETACH
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         started = subprocess.run(  # noqa: S603 - our own argv, no shell expansion of it
-            ["/bin/sh", "-c", _DETACH, "sh", *argv],
-            stdin=subprocess.DEVNULL,
+            ["/bin/sh", "-c", script, "sh", *argv],
+            stdin=subprocess.DEVNULL if listening is None else listening.fileno(),
             stdout=subprocess.PIPE,
             stderr=descriptor,
             cwd=directory,

@@ -42,6 +42,7 @@ class RedisServer:
     kind = "redis"
     stop_signal = signal.SIGTERM
     account: Account | None = None
+    inherits = False
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory

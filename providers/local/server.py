@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -42,6 +43,8 @@ class Software(Protocol):
     directory: Path
     stop_signal: signal.Signals
     account: Account | None
+    inherits: bool
+    """Whether it is given its listening socket, as descriptor `processes.GIVEN`, and opens none by itself."""
 
     @property
     def argv(self) -> Sequence[str]:
@@ -162,9 +165,11 @@ class Server:
             self.software.prepare(state, port)
             state.port, state.wanted = port, True
             save_state(self._state_file, state)
-            process = processes.launch(
-                self.software.argv, log=self._log, directory=self.software.home, account=self.software.account
-            )
+            try:
+                process = self._launched(port)
+            except OSError as taken:
+                problem = f"port {port} cannot be listened on: {taken.strerror}"
+                continue
             if process is not None:
                 state.pid, state.created = process.pid, process.create_time()
                 save_state(self._state_file, state)
@@ -181,6 +186,19 @@ class Server:
                 break
             time.sleep(0.2)
         raise self._unavailable(problem)
+
+    def _launched(self, port: int) -> psutil.Process | None:
+        with contextlib.ExitStack() as stack:
+            listening = None
+            if self.software.inherits:
+                listening = stack.enter_context(ports.listening(port))
+            return processes.launch(
+                self.software.argv,
+                log=self._log,
+                directory=self.software.home,
+                account=self.software.account,
+                listening=listening,
+            )
 
     def _answers(self, process: psutil.Process, state: State, port: int, deadline: float) -> bool:
         """Wait until it answers; False when it ended or the deadline is over."""
