@@ -19,6 +19,7 @@ from twin.domain.previews.inputs import (
     Hint,
     Looked,
     Published,
+    Publishing,
     SlotFreed,
     SlotGranted,
     SlotQueued,
@@ -143,6 +144,18 @@ def a_fork_s_life() -> tuple[Any, list[Any]]:
     )
 
 
+def a_comment_on_its_way() -> tuple[Any, list[Any]]:
+    """A worker is about to publish, and has not said that it did."""
+    return _told(
+        PULL_REQUEST,
+        [
+            (0, Hint(origin=ORIGIN, delivery="1", what="pull_request.opened")),
+            (0, Looked(look=1, pull=PULL, verdict=VERDICT)),
+            (0, Publishing(sink="comment", digest="a-digest-of-then")),
+        ],
+    )
+
+
 def a_source_s_slots() -> tuple[Any, list[Any]]:
     """One slot, two who want it; another configuration; removed while one lives."""
     other = SourceConfig(
@@ -172,5 +185,6 @@ def a_source_s_slots() -> tuple[Any, list[Any]]:
 
 PREVIEW_STORIES: dict[str, Any] = {
     "pull_request/a-fork-s-life": (PULL_REQUEST, a_fork_s_life),
+    "pull_request/a-comment-on-its-way": (PULL_REQUEST, a_comment_on_its_way),
     "preview_source/a-source-s-slots": (PREVIEW_SOURCE, a_source_s_slots),
 }

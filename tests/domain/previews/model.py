@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from msgspec.structs import replace
 
+from tests.domain.previews.model_parts import CONFIG, NUMBERS, START, Env, change, opened, origin
 from twin.domain.decider import Cause, Context, TaskSpec, transition
 from twin.domain.following import FollowedChanged
 from twin.domain.identity import TWIN
-from twin.domain.previews.config import SourceConfig
 from twin.domain.previews.inputs import (
     CommandGiven,
     Deployed,
@@ -25,20 +25,20 @@ from twin.domain.previews.inputs import (
     Hint,
     Looked,
     Published,
+    Publishing,
     SlotFreed,
     SlotGranted,
     SlotQueued,
 )
 from twin.domain.previews.judging import judge
 from twin.domain.previews.names import pull_id
-from twin.domain.previews.pull_request import Origin, Preview, PullRequest, Wish
+from twin.domain.previews.pull_request import PullRequest, Wish
 from twin.domain.previews.pulls import PULL_REQUEST, PullRequestDecider
 from twin.domain.previews.source import (
     PREVIEW_SOURCE,
     Configure,
     FreeSlot,
     PreviewSource,
-    Reconciled,
     TakeSlot,
     Woken,
 )
@@ -48,48 +48,6 @@ from twin.domain.previews.trouble import TaskFailed
 from twin.domain.previews.words import marker, publication
 from twin.domain.pulls import Pull
 from twin.domain.steps import FireTimer, LiftBlock
-
-START = datetime(2026, 1, 5, 9, tzinfo=UTC)
-REPOSITORY = "shop/web"
-NUMBERS = (1, 2, 3)
-CONFIG = SourceConfig(
-    forge="github/main",
-    repository=REPOSITORY,
-    project="shop",
-    blueprint="guestbook",
-    excluded_labels=("no-preview",),
-    forks="allow",
-    ttl=86_400.0,
-)
-
-
-def sha(number: int, push: int) -> str:
-    """The commit of a push: tells what it is of."""
-    return f"{number:x}{push:039x}"
-
-
-def origin(number: int) -> Origin:
-    return Origin(source="web", forge="github/main", repository=REPOSITORY, number=number, project="shop")
-
-
-@dataclass
-class Env:
-    """An environment as the other entity has it."""
-
-    id: str
-    sha: str | None
-    status: str = "creating"
-    follower_told: bool = False
-
-    def preview(self, number: int) -> Preview:
-        return Preview(
-            id=self.id,
-            name=f"pr-{number}",
-            status=self.status,
-            sha=self.sha,
-            url=f"http://pr-{number}--app.localhost/",
-            leaving=self.status == "destroying",
-        )
 
 
 @dataclass
@@ -185,25 +143,12 @@ class World:
             if pull is not None:
                 return False
             self.pushes[number] += 1
-            pull = Pull(
-                repository=REPOSITORY,
-                number=number,
-                state="open",
-                draft=False,
-                title="<script>alert(1)</script>",
-                author="eve",
-                head_sha=sha(number, self.pushes[number]),
-                head_branch="../../x; rm -rf",
-                head_repository="eve/web" if number == 3 else REPOSITORY,
-                base_branch="main",
-                labels=(),
-                url=f"https://forge.example/{number}",
-                updated_at=START,
-            )
+            pull = opened(number, self.pushes[number])
         elif pull is None:
             return False
         else:
-            changed = self._changed(pull, what)
+            self.pushes[number] += what == "push"
+            changed = change(pull, what, self.pushes[number])
             if changed is None:
                 return False
             pull = changed
@@ -213,25 +158,6 @@ class World:
             del self.forge[number]
         self.webhooks.append((number, f"delivery-{self.fresh('d')}"))
         return True
-
-    def _changed(self, pull: Pull, what: str) -> Pull | None:
-        match what:
-            case "close" | "merge" if pull.state == "open":
-                return replace(pull, state="closed" if what == "close" else "merged")
-            case "reopen" if pull.state == "closed":
-                return replace(pull, state="open")
-            case "push":
-                self.pushes[pull.number] += 1
-                return replace(pull, head_sha=sha(pull.number, self.pushes[pull.number]))
-            case "draft" | "ready":
-                return replace(pull, draft=what == "draft")
-            case "label":
-                return replace(pull, labels=() if pull.labels else ("no-preview",))
-            case "rename":
-                return replace(pull, title=pull.title + "!", head_branch="other", base_branch="release")
-            case "delete":
-                return pull
-        return None
 
     def command(self, number: int, text: str) -> None:
         """A member commands something, seeing the forge as it is."""
@@ -304,6 +230,8 @@ class World:
             return None
         lease = Lease(number, key, state, self._work(number, key, state, lie=lie))
         self.leases[number, key] = lease
+        if key.startswith(PUBLISH) and (said := publication(state, key.removeprefix(PUBLISH))) is not None:
+            self.give(number, Publishing(sink=said.sink, digest=said.digest))
         return lease
 
     def _work(self, number: int, key: str, state: PullRequest, *, lie: bool) -> Callable[[], Any]:
@@ -357,18 +285,10 @@ class World:
         """The worker is given up, and may go on all the same."""
         del self.leases[lease.number, lease.key]
         lease.lost = True
+        if lease.key.startswith(PUBLISH):  # nobody can take back a call; but each looks before it makes one
+            sink = lease.key.removeprefix(PUBLISH)
+            lease.finish = lambda: self._publish(lease.number, sink, self.states[lease.number])
         self.zombies.append(lease)
-
-    def run(self, most: int) -> None:
-        """So many things go well, one after the other."""
-        for _ in range(most):
-            if self.webhooks:
-                self.deliver(0)
-            elif due := self.due():
-                if (lease := self.begin(*due[0])) is not None:
-                    self.finish(lease)
-            elif not (self.wake() | self.settle()):
-                return
 
     # -- errands
 
@@ -466,37 +386,3 @@ class World:
             assert "<script" not in said.body
             self.comments[number][found] = said.body
         return Published(sink=sink, digest=said.digest)
-
-    # -- the end
-
-    def reconcile(self) -> None:
-        """What was missed is found: every pull request that is known or listed is looked at."""
-        assert self.source is not None
-        for number in sorted({*self.forge, *self.states}):
-            given = Hint(origin=origin(number), delivery=f"reconciliation-{self.fresh('r')}", what="reconciliation")
-            self.give(number, given)
-        self.give_source(Reconciled(generation=self.source.generation))
-
-    def rest(self) -> None:
-        """Everything works, nothing new happens: until nothing is left to be done."""
-        self.blocked = False
-        for lease in [*self.leases.values()]:
-            self.lose(lease)
-        for zombie in self.zombies:
-            if zombie.key != "look":
-                self.finish(zombie)
-        self.zombies.clear()
-        self.reconcile()
-        for _ in range(300):
-            busy = self.wake() | self.settle()
-            for number, key in self.due():
-                busy = True
-                if (number, key) in self.due() and (lease := self.begin(number, key)) is not None:
-                    self.finish(lease)
-            if not busy:
-                later = [task.due for number in NUMBERS for task in self.tasks(number) if task.due is not None]
-                later = [due for due in later if due < self.now + timedelta(hours=1)]
-                if not later:
-                    return
-                self.now = max(self.now, *later)
-        raise AssertionError("it does not come to rest")

@@ -11,6 +11,8 @@ from twin.domain.previews.inputs import (
     Deployed,
     Hint,
     Looked,
+    Published,
+    Publishing,
     SlotFreed,
     SlotGranted,
     SlotQueued,
@@ -282,6 +284,20 @@ def test_a_source_made_anew_of_another_repository_numbers_anew(tale):
     tale.give(Looked(look=tale.state.wanted, pull=shown, verdict=WANTED))
     tale.give(SlotGranted())
     tale.deploy("env_2")
+
+
+def test_what_is_said_meanwhile_is_said_again(tale):
+    """Until a worker has told what came of it, nobody knows what the page shows."""
+    tale.ready()
+    said = publication(tale.state, "comment")
+    tale.command("protect")
+    tale.give(Publishing(sink="comment", digest=publication(tale.state, "comment").digest))
+    assert "publish:comment" in tale.tasks
+    tale.give(Published(sink="comment", digest=said.digest))
+    assert "publish:comment" in tale.tasks, "it is said already, but not that"
+    tale.publish()
+    tale.give(Publishing(sink="comment", digest=publication(tale.state, "comment").digest))
+    assert "publish:comment" in tale.tasks, "its worker may have died"
 
 
 def test_a_newer_version_s_bytes_are_refused():

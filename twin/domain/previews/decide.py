@@ -69,6 +69,8 @@ def _known(state: PullRequest, given: Input, context: Context) -> Iterator[Event
         case given_as.EnvironmentIs(news=news, environment=environment):
             if state.seen < news <= state.news:
                 yield happened.PreviewSeen(news=news, environment=environment)
+        case given_as.Publishing(sink=sink, digest=digest):
+            yield happened.PublishingBegun(sink=sink, digest=digest)
         case given_as.Published(sink=sink, digest=digest):
             if state.published.get(sink) != digest or f"publish:{sink}" in state.troubles:
                 yield happened.PreviewPublished(sink=sink, digest=digest)

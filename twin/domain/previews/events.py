@@ -97,6 +97,13 @@ class PreviewEnded(Struct, frozen=True, kw_only=True, tag="preview_ended", tag_f
     ended: Ended
 
 
+class PublishingBegun(Struct, frozen=True, kw_only=True, tag="publishing_begun", tag_field="type"):
+    """A sink is about to be told."""
+
+    sink: Sink
+    digest: str
+
+
 class PreviewPublished(Struct, frozen=True, kw_only=True, tag="preview_published", tag_field="type"):
     """A sink was told."""
 
@@ -129,6 +136,7 @@ Event = (
     | EnvironmentStirred
     | PreviewSeen
     | PreviewEnded
+    | PublishingBegun
     | PreviewPublished
     | ErrandFailed
     | ErrandsCleared

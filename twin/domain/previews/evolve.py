@@ -8,7 +8,7 @@ from twin.domain.operations import BlockRaised
 from twin.domain.previews import events as happened
 from twin.domain.previews.commands import heard_as
 from twin.domain.previews.events import Event
-from twin.domain.previews.pull_request import MOST_HEARD, Allowed, Answer, Done, Ended, Preview, PullRequest
+from twin.domain.previews.pull_request import MOST_HEARD, UNSURE, Allowed, Answer, Done, Ended, Preview, PullRequest
 from twin.domain.previews.standing import is_sure, standing, wish
 
 
@@ -61,6 +61,8 @@ def _after(state: PullRequest, event: Event) -> PullRequest:
             return replace(_without(state, "see"), seen=news, environment=environment)
         case happened.PreviewEnded(ended=ended):
             return replace(state, ended=ended)
+        case happened.PublishingBegun(sink=sink):
+            return replace(state, published={**state.published, sink: UNSURE})
         case happened.PreviewPublished(sink=sink, digest=digest):
             return replace(_without(state, f"publish:{sink}"), published={**state.published, sink: digest})
         case happened.ErrandFailed(task=task, trouble=trouble):

@@ -78,6 +78,14 @@ class EnvironmentIs(Struct, frozen=True, kw_only=True):
     environment: Preview | None
 
 
+class Publishing(Struct, frozen=True, kw_only=True):
+    """A sink is about to be told this: given, and committed, before the call. What it shows is not known until
+    `Published` comes, so that nothing which is said meanwhile passes for said already."""
+
+    sink: Sink
+    digest: str
+
+
 class Published(Struct, frozen=True, kw_only=True):
     """A sink has what `Publication.digest` names."""
 
@@ -95,6 +103,7 @@ Input = (
     | Deployed
     | EnvironmentIs
     | FollowedChanged
+    | Publishing
     | Published
     | TaskFailed
     | LiftBlock

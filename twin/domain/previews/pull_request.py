@@ -16,6 +16,9 @@ from twin.domain.pulls import Pull
 Sink = Literal["comment", "status", "deployment"]
 SINKS: tuple[Sink, ...] = ("comment", "status", "deployment")
 
+UNSURE = ""
+"""The digest of what a sink shows while it is being told, and after that was not seen to succeed."""
+
 MOST_HEARD = 64
 """So many deliveries and comments are remembered. One that comes again later costs a look and changes nothing."""
 
