@@ -48,7 +48,10 @@ def ls(context: typer.Context, environment: Environment = None, project: Project
                 each.role,
                 each.of,
                 clock(each.until) if each.until else "",
-                ", ".join(f"{name} {state}" for name, state in each.access.items()),
+                ", ".join(
+                    f"{name} {state}" + (f" ({each.waits[name]})" if name in each.waits else "")
+                    for name, state in each.access.items()
+                ),
             )
             for each in members
         ],

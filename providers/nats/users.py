@@ -48,7 +48,7 @@ reason no subscription in a queue group (`> >`: any subject, any group), which w
 
 LOCKED = ("IN_PROCESS",)
 """Only connections from within the server's own process: nobody can log in. The hash stays, for the day that the
-component is resumed."""
+component is resumed and they are granted access again."""
 
 SHOWN = 24
 """Characters of a member's name that stand in the user's, for the eye; a digest tells alike ones apart."""
@@ -90,8 +90,8 @@ def members(account: str, users: Iterable[User]) -> list[User]:
 
 
 def with_credentials(name: str, before: Account, passwords: Mapping[int, str]) -> list[User]:
-    """Everybody in the account `name`, the application with these passwords by version: no other version of it ends,
-    and members who were locked out may enter again.
+    """Everybody in the account `name`, the application with these passwords by version: no other version of it ends.
+    Members who were locked out stay so: a grant lets them in, which knows who is one by now.
 
     A version that is missing below one that is there has been retired, and a late call does not bring it back.
     """
@@ -101,7 +101,7 @@ def with_credentials(name: str, before: Account, passwords: Mapping[int, str]) -
         if version in applied or version > newest:
             user = application(name, version)
             applied[version] = with_hash(user, password, before.user(user), APPLICATION)
-    return [*applied.values(), *(_unlocked(user) for user in members(name, before.users))]
+    return [*applied.values(), *members(name, before.users)]
 
 
 def without_credential(name: str, before: Account, version: int) -> list[User]:
@@ -141,7 +141,3 @@ def with_hash(name: str, password: str, before: User | None, permissions: Permis
 
 def _locked(user: User) -> User:
     return msgspec.structs.replace(user, allowed_connection_types=LOCKED)
-
-
-def _unlocked(user: User) -> User:
-    return msgspec.structs.replace(user, allowed_connection_types=None)

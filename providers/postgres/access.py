@@ -79,9 +79,10 @@ def _goes_on(ref: ComponentRef, standing: Access | None, wanted: Access) -> bool
     return standing.fingerprint == wanted.fingerprint and (before == after or ref.name not in (before, after))
 
 
-async def reopen(pg: Session, ref: ComponentRef) -> None:
-    """Whoever was granted access may log in, as what the comments say. A comment that is lost is made anew from the
-    role's group; of a role without either nobody knows whose it is, and it ends."""
+async def ensure_as_noted(pg: Session, ref: ComponentRef) -> None:
+    """People's roles are in the groups that their comments say, and nobody is let in who was not: that is for a grant,
+    which knows who is a member by now. A comment that is lost is made anew from the role's group; of a role without
+    either nobody knows whose it is, and it ends, as does one that has ended already."""
     found = await members(pg, ref)
     if found:
         await ensure_groups(pg, ref)
@@ -93,10 +94,11 @@ async def reopen(pg: Session, ref: ComponentRef) -> None:
             if role is None:
                 await _close(pg, name)
             await roles.comment(pg, name, standing.comment(ref.mark))
+        elif standing.role is None:
+            await _close(pg, name)
         if standing.role is not None:
             await roles.join(pg, name)
             await _ensure_group(pg, ref, name, names.group(ref, standing.role))
-            await roles.set_login(pg, name, login=True)
 
 
 _BY_POWER: tuple[names.Role, ...] = ("viewer", "developer", "operator")
@@ -148,7 +150,7 @@ async def ensure_tidy(pg: Session, inside: Session, ref: ComponentRef) -> None:
 
 
 async def ensure_suspended(pg: Session, ref: ComponentRef) -> None:
-    """Nobody logs in and nobody is connected; passwords stay, for `reopen`."""
+    """Nobody logs in and nobody is connected; passwords stay, for the next grant."""
     for name in await members(pg, ref):
         await roles.join(pg, name)
         await roles.set_login(pg, name, login=False)

@@ -37,7 +37,7 @@ class PostgresProvider:
         return Placement(target=self._target.name, endpoint=endpoint, identity=identity or endpoint)
 
     async def apply(self, ref: ComponentRef, step: StepContext) -> Applied:
-        """Roles, database, limit, extensions, in this order; from suspended too."""
+        """Roles, database, limit, extensions, in this order; from suspended too. People are let in by `grant` alone."""
         inputs = _inputs(step.inputs)
         async with self._server.session() as pg:
             await pg.lock(ref.name)
@@ -47,7 +47,7 @@ class PostgresProvider:
             await pg.ensure_connection_limit(ref.name, inputs.connections)
             await pg.ensure_open(ref.name)
             await step.heartbeat("the database stands")
-            await access.reopen(pg, ref)
+            await access.ensure_as_noted(pg, ref)
             async with self._server.session(ref.name) as inside:
                 await self._ensure_tidy(pg, inside, ref)
                 await inside.ensure_extensions(ref.name, inputs.extensions)
@@ -107,9 +107,11 @@ class PostgresProvider:
             await pg.lock(ref.name)
             await step.heartbeat(f"{len(members)} people are to have access")  # who waited too long stops here
             database = await pg.database(ref.name)
-            if database is None or database.invalid:
-                raise Transient(f'database "{ref.name}" does not stand: this attempt came too early or too late')
             await access.end_others(pg, ref, [member.name for member in members])
+            if database is None or database.invalid:
+                if not members:
+                    return {}
+                raise Transient(f'database "{ref.name}" does not stand: this attempt came too early or too late')
             if members:
                 await access.ensure_groups(pg, ref)
             if database.open:

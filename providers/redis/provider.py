@@ -41,7 +41,8 @@ class RedisProvider:
         )
 
     async def apply(self, ref: ComponentRef, step: StepContext) -> Applied:
-        """A user for each live credential, then people's as before; from suspended too."""
+        """A user for each live credential, then people's as before; from suspended too. People are let in by `grant`
+        alone."""
         inputs = _inputs(step.inputs)
         async with self.server.session() as server:
             users = Users(server, ref.name, ref.mark)

@@ -77,10 +77,13 @@ class Users:
         await self._ensure(user, wanted, new=True, on=on)
 
     async def ensure_members_follow(self, inputs: KeyspaceInputs) -> None:
-        """People that have access may do what `inputs` say by now."""
+        """People that have access may do what `inputs` say by now. Nobody is let in who was not: that is for a grant,
+        which knows who is a member by now."""
         for user, noted in (await self.noted()).items():
             if noted.role is not None:
-                await self._ensure(user, msgspec.structs.replace(noted, inputs=inputs), new=False)
+                state = await self._session.user(user)
+                on = state is not None and state.on
+                await self._ensure(user, msgspec.structs.replace(noted, inputs=inputs), new=False, on=on)
 
     async def ensure_retired(self, version: int) -> None:
         """Nobody can log in with that version of the credentials, is connected by it, or ever will be."""

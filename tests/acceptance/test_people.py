@@ -8,14 +8,16 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
+import nats.aio.client
 import psycopg
 import pytest
 import redis
 
 from tests.acceptance.blueprints import folder
 from tests.acceptance.conftest import Start
-from tests.acceptance.knocking import knock, verdict
+from tests.acceptance.knocking import Knocker, Record, knock, verdict
 from tests.acceptance.service import TWIN, Service
 from tests.waiting import eventually
 
@@ -92,27 +94,71 @@ def test_a_member_enters_as_themselves_and_nobody_after_that(shop: tuple[Service
     assert {"vera", "dan"} <= {each["data"]["details"].get("person") for each in recorded}
 
 
-def test_a_project_s_members_enter_all_of_its_environments_until_their_time_is_over(
+def test_a_project_s_members_stay_in_all_of_its_environments_until_their_time_is_over(
     shop: tuple[Service, str],
 ) -> None:
     service, environment = shop
     ada = token_of(service, "ada")
-    put = service.api.put("/v1/projects/shop/members/ada", json={"role": "developer", "until": "12s"})
-    assert put.status_code == 200, put.text
+
+    def put(until: str) -> None:
+        answer = service.api.put("/v1/projects/shop/members/ada", json={"role": "developer", "until": until})
+        assert answer.status_code == 200, answer.text
+
+    put("1h")
 
     def granted() -> bool:
         (member,) = service.get(f"/v1/environments/{environment}/members")["items"] or ({},)
         return bool(member) and set(member["access"].values()) == {"granted"}
 
-    eventually(granted, within=10, why=service.last_lines)
+    eventually(granted, within=60, why=service.last_lines)
     hers = own(service, environment, ada)
-    asyncio.run(_knock_all(hers))
-    eventually(
-        lambda: verdict(asyncio.run(_caught(lambda: knock(hers["DB_URL"])))) == "refused",
-        within=40,
-        why=service.last_lines,
-    )
+    asyncio.run(_stay_until_put_out(hers, then=lambda: put("1s")))
     eventually(lambda: not service.get(f"/v1/environments/{environment}/members")["items"], why=service.last_lines)
+    for name in ("DB_URL", "CACHE_URL", "JOBS_URL"):
+        assert verdict(asyncio.run(_caught(lambda name=name: knock(hers[name])))) == "refused", name
+
+
+def test_a_member_who_is_removed_is_put_out_though_an_update_cannot_be_applied(
+    shop: tuple[Service, str], tmp_path: Path
+) -> None:
+    service, environment = shop
+    ada = token_of(service, "ada")
+    service.succeeded(service.signal(environment, "add_members", members=[{"name": "ada", "role": "developer"}]))
+    hers = own(service, environment, ada)
+    wrong = {**COMPONENTS, "db": {"type": "postgres.database", "inputs": {"extensions": ["nope"]}}}
+    service.publish(folder(tmp_path / "wrong", wrong, name="shop", version="2.0.0"))
+    service.signal(environment, "update", blueprint="shop@2.0.0")
+    service.reaches(environment, "failed")
+    with psycopg.connect(hers["DB_URL"], autocommit=True) as session:
+        assert session.execute("SELECT 1").fetchone() == (1,)
+        removed = service.watch("member", "rm", "shop/dev", "ada")
+        assert "succeeded" in removed
+        with pytest.raises(psycopg.OperationalError):
+            session.execute("SELECT 1")
+    assert verdict(asyncio.run(_caught(lambda: knock(hers["DB_URL"])))) == "refused"
+    assert "ada" not in service.twin("member", "ls", "shop/dev")
+    assert service.environment(environment)["status"] == "failed", "the update still cannot be applied"
+
+
+def test_a_member_who_is_removed_while_it_is_suspended_never_enters_again(
+    shop: tuple[Service, str], tmp_path: Path
+) -> None:
+    service, environment = shop
+    ada, bo = token_of(service, "ada"), token_of(service, "bo")
+    members = [{"name": "ada", "role": "developer"}, {"name": "bo", "role": "developer"}]
+    service.succeeded(service.signal(environment, "add_members", members=members))
+    hers, his = own(service, environment, ada), own(service, environment, bo)
+    service.succeeded(service.signal(environment, "suspend"))
+    doors = {name: hers[name] for name in ("DB_URL", "CACHE_URL", "JOBS_URL")}
+    record = Record(tmp_path / "record")
+    with Knocker(lambda: doors, record):
+        service.succeeded(service.signal(environment, "remove_members", names=["ada"]))
+        service.succeeded(service.signal(environment, "resume"))
+        tried = record.counts().total()
+        eventually(lambda: record.counts().total() >= tried + 2 * len(doors), why=service.last_lines)
+    opened = {name: count for (name, how), count in record.counts().items() if how == "opened"}
+    assert not opened, f"of {record.counts()}"
+    asyncio.run(_knock_all(his))
 
 
 def test_twin_run_as_me_needs_no_password_on_a_command_line(shop: tuple[Service, str]) -> None:
@@ -138,6 +184,37 @@ def test_twin_run_as_me_needs_no_password_on_a_command_line(shop: tuple[Service,
 async def _knock_all(variables: dict[str, str]) -> None:
     for name in ("DB_URL", "CACHE_URL", "JOBS_URL"):
         await knock(variables[name])
+
+
+async def _stay_until_put_out(variables: dict[str, str], *, then: Callable[[], None]) -> None:
+    """Enter everywhere by one connection each, which is never made anew, do `then`, and stay until all are ended."""
+    cache = urlsplit(variables["CACHE_URL"])
+    jobs, ended = nats.aio.client.Client(), asyncio.Event()
+
+    async def closed() -> None:
+        ended.set()
+
+    async def told(_: Exception) -> None:
+        """That it is put out is what we wait for."""
+
+    async with await psycopg.AsyncConnection.connect(variables["DB_URL"], autocommit=True) as db:
+        await jobs.connect(variables["JOBS_URL"], allow_reconnect=False, closed_cb=closed, error_cb=told)
+        reader, writer = await asyncio.open_connection(cache.hostname, cache.port)
+        try:
+            writer.write(f"AUTH {cache.username} {unquote(cache.password or '')}\r\nPING\r\n".encode())
+            assert [await reader.readline() for _ in range(2)] == [b"+OK\r\n", b"+PONG\r\n"]
+            await jobs.flush(10)
+            await db.execute("SELECT 1")
+            await asyncio.to_thread(then)
+            async with asyncio.timeout(90):
+                assert await reader.read() == b"", "Redis ends the connection"
+                await ended.wait()
+                with pytest.raises(psycopg.OperationalError):
+                    async for _ in db.notifies():
+                        pass
+        finally:
+            writer.close()
+            await jobs.close()
 
 
 async def _caught(call: Callable[[], Awaitable[Any]]) -> BaseException | None:

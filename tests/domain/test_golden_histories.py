@@ -7,8 +7,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from twin.domain.decider import fold
+from twin.domain.environment import Environment
 from twin.domain.errors import Unavailable
 from twin.domain.events import Event
 from twin.domain.inbox import INBOX
@@ -49,7 +51,16 @@ def golden(request):
 def test_a_history_folds_to_its_snapshot(golden):
     events = [ENVIRONMENT.decode_event(bytes(each), golden.schema_v) for each in golden.events]
     snapshot = ENVIRONMENT.decode_state(bytes(golden.snapshot), golden.schema_v)
-    assert fold(ENVIRONMENT, events) == snapshot
+    folded = fold(ENVIRONMENT, events)
+    assert folded is not None
+    assert (folded if golden.schema_v >= 3 else _as_2_knew_it(folded)) == snapshot
+
+
+def _as_2_knew_it(env: Environment) -> Environment:
+    """Snapshots of 1 and 2 do not say whom a component admits, and planning takes that for unknown; histories tell."""
+    instances = {name: replace(each, admits=None, locked=False) for name, each in env.instances.items()}
+    running = {key: replace(each, members=None) for key, each in env.running.items()}
+    return replace(env, instances=instances, running=running)
 
 
 def test_what_was_to_be_done_is_still_to_be_done(golden):

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.domain.random_signals import ENDS, LIBRARY, SEED, SIGNALS
 from twin.domain.errors import Problem
 from twin.domain.events import Abandoned, Destroyed, Held, HoldEnded, StepStarted
-from twin.domain.members import access_digest, members
+from twin.domain.members import entitled
 from twin.domain.planner import plan, target_digest
 from twin.domain.rotation import live
 from twin.domain.signals.acknowledge_credential import AcknowledgeCredential
@@ -52,7 +52,7 @@ class Life(RuleBasedStateMachine):
         self.world = {}
         self.takes, self.given, self.admits = {}, {}, {}
         self.retired = set()  # (instance, version) whose end was seen
-        self.intents = {}  # what attempts were started with: credentials of others, and their own
+        self.intents = {}  # what attempts were started with: credentials of others, their own, and people
         self.holds = {}
         self.attempts = []  # that run
         self.zombies = []  # (attempt, until when it may act): given up, perhaps alive
@@ -227,6 +227,26 @@ class Life(RuleBasedStateMachine):
         self.seen = len(self.story.events)
 
     @invariant()
+    def the_twin_knows_everybody_who_may_enter(self):
+        """Or knows that it does not; and while somebody may who is to enter no more, taking that away is planned and
+        waits for nothing but attempts on the same instance."""
+        if not hasattr(self, "story") or self.env.certificate is not None:
+            return
+        wanted, rank = entitled(self.env), ("viewer", "developer", "operator", "admin").index
+        taking = {step.key.instance: step for step in plan(self.env).steps if step.key.verb == "grant"}
+        alive = {each.key.instance for each, until in self.zombies if until > self.story.now}
+        for name, people in self.admits.items():
+            if name in alive or (instance := self.env.instances.get(name)) is None:
+                continue
+            for person, role in people.items():
+                if instance.admits is not None:
+                    assert rank(instance.admits[person]) >= rank(role)
+                if person not in wanted or rank(wanted[person]) < rank(role):
+                    assert name in taking, f"{person} is {role} of {name} and stays it"
+                    acting = {text for text, each in self.env.running.items() if each.key.instance == name}
+                    assert set(taking[name].after) <= acting, "nothing has to come before"
+
+    @invariant()
     def a_converged_twin_sleeps(self):
         if hasattr(self, "story") and not plan(self.env).steps:
             assert not [key for kind, key in self.story.rows if kind == "step"], "rest means that no step is to be done"
@@ -266,8 +286,7 @@ class Life(RuleBasedStateMachine):
         db = self.env.current("db")
         assert self.takes[db.key] == {each.version for each in live(db)}, "what opens the world is what is recorded"
         assert len(live(db)) == 1, "every rotation has an end"
-        assert self.admits.get(db.key, access_digest(self.env)) == access_digest(self.env), "members, and nobody else"
-        assert db.key in self.admits or not members(self.env), "every member is admitted"
+        assert self.admits.get(db.key, {}) == entitled(self.env), "every member is admitted, and nobody else"
         assert self.env.holds == {}, "no hold outlives its clone"
 
     # -- how
@@ -288,7 +307,8 @@ class Life(RuleBasedStateMachine):
         running = self.env.running[str(attempt.key)]
         instance = self.env.instances.get(attempt.key.instance)
         known = {each.version for each in live(instance)} if instance is not None else set()
-        self.intents[str(attempt.key), attempt.epoch] = (running.opened_with, known or {running.credential})
+        known = known or {running.credential}
+        self.intents[str(attempt.key), attempt.epoch] = (running.opened_with, known, running.members)
         if verb == "apply":
             for need in env.desired.components[name].needs:
                 found = env.current(need)
@@ -341,7 +361,7 @@ class Life(RuleBasedStateMachine):
     def _act(self, attempt):
         """The attempt has its effect in the world."""
         key, name = attempt.key, attempt.key.instance
-        given, known = self.intents[str(key), attempt.epoch]
+        given, known, people = self.intents[str(key), attempt.epoch]
         match key.verb:
             case "apply":
                 self.world[name] = (key.digest, False)
@@ -361,7 +381,7 @@ class Life(RuleBasedStateMachine):
                 self.takes[name] = self.takes.get(name, set()) - {int(key.digest)}
                 assert self.takes[name], "never none"
             case "grant" if name in self.world:
-                self.admits[name] = key.digest
+                self.admits[name] = people
         for user, opened in self.given.items():
             for source, version in opened.items():
                 refused = source in self.takes and not self.world[user][1] and version not in self.takes[source]

@@ -237,6 +237,9 @@ async def test_access_that_is_granted_or_ended_while_suspended_waits_for_the_res
         assert await refused(url)
     assert set(await drift(provider, ref)) == {"suspended", "login"}
     await provider.apply(ref, STEP)
+    for url in {**old, **new}.values():
+        assert await refused(url)
+    await grant(provider, ref, VERA, DAN)
     assert await refused(old[OLGA.name])
     await query(new[DAN.name], "INSERT INTO own.made VALUES (1)")
     assert await query(new[VERA.name], "SELECT count(*) FROM own.made") == [(1,)]
@@ -249,10 +252,35 @@ async def test_nobody_is_let_into_what_does_not_stand(provider: PostgresProvider
     with pytest.raises(Transient):
         await grant(provider, ref, VERA)
     assert [each async for each in provider.owned(ref.environment)] == []
+    assert await grant(provider, ref) == {}, "of what does not stand, everything is taken away already"
+
+
+async def test_access_is_taken_also_where_the_database_was_dropped(
+    opened: Opened, provider: PostgresProvider, ref: ComponentRef, app: str
+) -> None:
+    urls = await grant(provider, ref, VERA, OLGA)
+    await run(opened, "DROP DATABASE {} WITH (FORCE)", ref.name)
+    with pytest.raises(Transient):
+        await grant(provider, ref, VERA)
+    await provider.apply(ref, STEP)
+    assert await refused(urls[OLGA.name]), "a role is of the whole server"
+    await grant(provider, ref, VERA)
+    assert await query(urls[VERA.name], "SELECT 1") == [(1,)]
+
+
+async def test_an_apply_closes_a_role_that_has_ended_and_was_opened_by_hand(
+    opened: Opened, provider: PostgresProvider, ref: ComponentRef, app: str
+) -> None:
+    url = (await grant(provider, ref, VERA))[VERA.name]
+    await provider.suspend(ref, STEP)
+    await grant(provider, ref)
+    await run(opened, "ALTER ROLE {} LOGIN PASSWORD 'of vera'", names.member(ref, VERA.name))
+    await provider.apply(ref, STEP)
+    assert await refused(url)
 
 
 @pytest.mark.parametrize("field", ["people", "rights"])
-async def test_damage_by_hand_is_seen_and_the_next_apply_mends_it(
+async def test_damage_by_hand_is_seen_and_the_next_apply_and_grant_mend_it(
     opened: Opened, provider: PostgresProvider, ref: ComponentRef, app: str, field: str
 ) -> None:
     await query(app, "CREATE TABLE made (id int)")
@@ -280,6 +308,7 @@ async def test_damage_by_hand_is_seen_and_the_next_apply_mends_it(
         await run(opened, statement, *about, database=ref.name)
         assert field in await drift(provider, ref), statement
         await provider.apply(ref, STEP)
+        await grant(provider, ref, VERA, DAN, OLGA)
         assert await drift(provider, ref) == {}, statement
         await query(app, "DROP TABLE IF EXISTS later; CREATE TABLE later (id int)")
         for url in urls.values():

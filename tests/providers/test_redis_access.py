@@ -87,6 +87,10 @@ async def test_access_granted_while_suspended_waits_for_the_resumption(
             await client.ping()
     await provider.apply(ref, step())
     async with client_of(given["ada"]) as client:
+        with pytest.raises(AuthenticationError):
+            await client.ping()
+    await provider.grant(ref, step(), (person("ada", "developer"),))
+    async with client_of(given["ada"]) as client:
         assert await client.ping()
 
 
@@ -103,6 +107,7 @@ async def test_a_damaged_members_user_is_seen_and_mended(
         assert set(observed.drift) == {"members"}, damage
         assert "ada" in observed.drift["members"]
         await provider.apply(ref, step())
+        await provider.grant(ref, step(), (person("ada", "developer"),))
         observed = await provider.observe(ref, {})
         assert observed is not None
         assert observed.drift == {}, damage

@@ -17,7 +17,8 @@ from providers.redis.client import OWNED
 from providers.redis.provider import RedisProvider
 from tests.providers.redis_world import Keyspace, administrator, app
 from twin.ports.provider import Applied
-from twin.testing.conformance.access import AccessConformance, Session
+from twin.testing.conformance.access import AccessConformance
+from twin.testing.conformance.access_hooks import Session
 from twin.testing.conformance.provider import ProviderConformance
 from twin.testing.conformance.rotation import RotationConformance
 

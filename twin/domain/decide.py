@@ -22,6 +22,7 @@ from twin.domain.signals.base import Signal
 from twin.domain.signals.cancel import Cancel
 from twin.domain.signals.create import Create
 from twin.domain.signals.destroy import Destroy
+from twin.domain.signals.remove_members import RemoveMembers
 from twin.domain.signals.retry import Retry
 from twin.domain.steps import EndHold, EndStep, EngineInput, FireTimer, LiftBlock, LoseStep, StartStep, TellSource
 
@@ -31,6 +32,8 @@ PROJECT_MEMBERS = "project_members"
 """The operation by which an environment takes over the members of its project."""
 
 _WHILE_DEPARTING = (Destroy, Cancel, Retry, Abandon)
+_BEFORE_DEPARTING = (*_WHILE_DEPARTING, RemoveMembers)
+"""While a destruction waits for its time. Once it has begun, nobody has access any more."""
 
 
 def decide(env: Environment | None, given: Input, context: Context) -> tuple[Event, ...]:
@@ -41,7 +44,9 @@ def decide(env: Environment | None, given: Input, context: Context) -> tuple[Eve
 def _decide(env: Environment | None, given: Input, context: Context) -> Iterator[Event]:
     if isinstance(given, Signal):
         if not isinstance(given, Create):
-            check_open(env, while_departing=isinstance(given, _WHILE_DEPARTING))
+            begun = env is not None and env.departing
+            allowed = _WHILE_DEPARTING if begun else _BEFORE_DEPARTING
+            check_open(env, while_departing=isinstance(given, allowed))
         return signals.decide(env, given, context)
     if env is None:
         raise NotFound("there is no such environment")

@@ -141,9 +141,10 @@ class Instance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `unsure`: a step that would make something else of it was begun since and none was seen to succeed, so what stands
     may not be what is recorded here. `credential_version` counts what its secrets have said, `credentials` are those
     that live, oldest first. `opened_with`: of the instances that it was applied with, the oldest credential that it
-    may hold. `access`: the digest of the members that were last granted access of their own. `lingers`: what
-    an apply has replaced serves until who uses it has been applied too; the instances that it was itself applied with.
-    None: nothing does.
+    may hold. `access`: the digest of the members that were last granted access of their own; `admits`: who may have it
+    by now, granted or begun to be, with the most that they may have, and None if nobody knows. `locked`: a suspension,
+    which shuts people out, was begun since it was last applied. `lingers`: what an apply has replaced serves until who
+    uses it has been applied too; the instances that it was itself applied with. None: nothing does.
     """
 
     component: str
@@ -164,6 +165,8 @@ class Instance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     opened_with: dict[str, int] = field(default_factory=dict)
     access: str | None = None
     lingers: tuple[str, ...] | None = None
+    admits: dict[str, Role] | None = None
+    locked: bool = False
     suspended: bool = False
     removing: bool = False
     drift: dict[str, str] = field(default_factory=dict)

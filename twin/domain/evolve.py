@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from twin.domain import events as happened
-from twin.domain.environment import NOTHING_THERE, Environment, Instance, Inventory, Look, Proof
+from twin.domain.environment import NOTHING_THERE, Environment, Instance, Inventory, Look, Proof, Role
 from twin.domain.forgetting import forget_stale
-from twin.domain.members import UNSURE
+from twin.domain.members import UNSURE, digest_of, entitled, next_grant, perhaps_admitted
 from twin.domain.operations import BlockRaised, OperationAccepted, OperationEnded
 from twin.domain.rotation import live
 from twin.domain.steps import Running, StepKey
@@ -80,13 +80,25 @@ def _(event: happened.StepStarted, env: Environment) -> Environment:
         uses=event.uses,
         opened_with=event.opened_with,
         credential=event.credential,
+        members=_grantees(env, key),
     )
     env = replace(env, running=_with(env.running, text, running), epoch=max(env.epoch, event.epoch))
     if key.verb in ("apply", "seed"):
         env = _intend(env, event)
     elif key.verb == "remove" and (gone := env.instances.get(key.instance)):
         env = replace(env, instances=_with(env.instances, key.instance, replace(gone, removing=True)))
-    return _touched(env, key)
+    return _touched(env, key, running)
+
+
+def _grantees(env: Environment, key: StepKey) -> dict[str, Role] | None:
+    """The people of a grant, by the digest that names them; None for another step, and for whom nobody knows."""
+    instance = env.instances.get(key.instance)
+    if key.verb != "grant" or instance is None:
+        return None
+    grant = next_grant(env, instance)
+    # An older twin gave and took at once.
+    sets = [grant.members, entitled(env)] if grant is not None else [entitled(env)]
+    return next((each for each in sets if digest_of(each) == key.digest), None)
 
 
 def _intend(env: Environment, event: happened.StepStarted) -> Environment:
@@ -350,15 +362,19 @@ def _is_cleared(instance: str, keys: set[str]) -> bool:
     return any(key.startswith(f"{instance}:apply:") for key in keys)
 
 
-def _touched(env: Environment, key: StepKey) -> Environment:
-    """An attempt whose outcome is not known (yet) may make of an instance what its key says."""
+def _touched(env: Environment, key: StepKey, running: Running | None = None) -> Environment:
+    """An attempt whose outcome is not known (yet) may make of an instance what its key says. Not `running`: it was
+    given up and has ended after all, nobody knows before or after which other."""
     instance = env.instances.get(key.instance)
     if instance is not None and key.verb == "grant" and instance.access != key.digest:
-        return _with_instance(env, replace(instance, access=UNSURE))
+        people = running.members if running is not None else None
+        admits = perhaps_admitted(instance, people) if people is not None else None
+        return _with_instance(env, replace(instance, access=UNSURE, admits=admits))
     if instance is None or key.verb not in ("apply", "suspend"):
         return env
     recorded = instance.suspended if key.verb == "suspend" else not instance.suspended and instance.digest == key.digest
-    unsure = replace(instance, unsure=instance.unsure or not recorded)
+    locked = instance.locked or (key.verb == "suspend" and instance.traits.grants)
+    unsure = replace(instance, unsure=instance.unsure or not recorded, locked=locked)
     return replace(env, instances=_with(env.instances, key.instance, unsure))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from twin.domain.environment import Environment
-from twin.domain.members import access_digest
+from twin.domain.members import next_grant
 from twin.domain.planner import drain_key, suspend_key, target_digest
 from twin.domain.rotation import live
 from twin.domain.seeding import seed_digest, to_copy
@@ -32,6 +32,10 @@ def _may_come_up(env: Environment, text: str) -> bool:
         return key.component in env.placements
     if key.verb == "remove":
         return key.instance in env.instances
+    if key.verb == "grant":
+        holder = env.instances.get(key.instance)
+        grant = next_grant(env, holder) if holder is not None else None
+        return grant is not None and grant.digest == key.digest
     if env.departing:
         return False
     wanted = env.desired.components.get(key.component)
@@ -47,8 +51,6 @@ def _may_come_up(env: Environment, text: str) -> bool:
         return key.component in to_copy(env) and key.digest == seed_digest(env, key.component)
     if key.verb == "drain":
         return instance is not None and instance.lingers is not None and drain_key(instance) == key
-    if key.verb == "grant":
-        return instance is not None and instance.access != key.digest == access_digest(env)
     if key.verb in ("issue", "retire"):
         issued = [each.version for each in live(instance)] if instance is not None else []
         return (int(key.digest) in issued) == (key.verb == "retire")

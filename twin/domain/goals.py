@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from twin.domain.environment import Environment
+from twin.domain.members import next_grant, only_takes
 from twin.domain.operations import (
     CredentialAt,
     Exists,
@@ -105,7 +106,8 @@ def _reached(env: Environment, left: Plan, operation: Operation) -> bool:
         case Observed(components):
             return all(_looked(env, component) for component in components)
         case FieldsAt(values):
-            return all(_shows(env, left, path) for path in values)
+            gives = _gives(operation)
+            return all(_shows(env, left, path, gives) for path in values)
 
 
 def _looked(env: Environment, component: str) -> bool:
@@ -116,13 +118,30 @@ def _looked(env: Environment, component: str) -> bool:
     return instance is not None and instance.looked == look.token
 
 
-def _shows(env: Environment, left: Plan, path: str) -> bool:
+def _gives(operation: Operation) -> bool:
+    """Whether somebody gets access by an operation. If not, it is reached once what it takes is gone everywhere."""
+    changed = _PEOPLE & operation.after.keys()
+    return not changed or not all(
+        only_takes(operation.before.get(path) or {}, operation.after[path] or {}) for path in changed
+    )
+
+
+def _about_people(env: Environment, step: Step, gives: bool) -> bool:
+    """Whether a step is on the way to the people that an operation wants."""
+    if step.key.verb != "grant":
+        return False
+    instance = env.instances.get(step.key.instance)
+    grant = next_grant(env, instance) if instance is not None else None
+    return gives or (grant is not None and grant.takes and grant.digest == step.key.digest)
+
+
+def _shows(env: Environment, left: Plan, path: str, gives: bool) -> bool:
     """Whether applied agrees with desired at a path."""
     if path == "suspended":
         suspended = env.desired.suspended
         return not any(step.key.verb == "suspend" or not suspended for step in left.steps if step.key.verb != "observe")
     if path in _PEOPLE:
-        return not any(step.key.verb == "grant" for step in left.steps)
+        return not any(_about_people(env, step, gives) for step in left.steps)
     component = component_of(path)
     if component is None:
         return True
@@ -157,8 +176,9 @@ def _out_of_reach(env: Environment, left: Plan, operation: Operation) -> tuple[S
     by_key = {str(step.key): step for step in left.steps if step.key.verb != "drain"}
     match operation.goal:
         case Gone():
-            # Before its time has come, what else is left to do stands in nobody's way.
-            todo = list(by_key) if env.departing else []
+            # Before its time has come, what else is left to do stands in nobody's way; nor do people, who lose their
+            # access with the component at the latest.
+            todo = [key for key, step in by_key.items() if step.key.verb != "grant"] if env.departing else []
         case CredentialAt(component=component):
             # A consumer that cannot be applied is no end of it: it blocks the retirement, by name.
             by_key = {key: step for key, step in by_key.items() if step.key.component == component}
@@ -168,11 +188,11 @@ def _out_of_reach(env: Environment, left: Plan, operation: Operation) -> tuple[S
         case FieldsAt(values):
             touched = {component_of(path) for path in values}
             everything = "suspended" in values
-            people = not _PEOPLE.isdisjoint(values)
+            people, gives = not _PEOPLE.isdisjoint(values), _gives(operation)
             todo = [
                 key
                 for key, step in by_key.items()
-                if everything or step.key.component in touched or (people and step.key.verb == "grant")
+                if everything or step.key.component in touched or (people and _about_people(env, step, gives))
             ]
     seen: set[str] = set()
     while todo:

@@ -1,20 +1,23 @@
-"""Members: who has access of their own, and what of it is still to be granted."""
+"""Members: who has access of their own, and what of it is still to be taken away or given."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from msgspec import Struct
 
 from twin.domain.digest import digest
 from twin.domain.durations import parse_duration
-from twin.domain.environment import Environment, Instance, Membership
+from twin.domain.environment import Environment, Instance, Membership, Role
 from twin.domain.errors import Invalid
 
 UNSURE = ""
 """The `access` of an instance of which nobody knows whom it admits, as it was mended, or as a grant was begun and not
-seen to succeed. No set of members has this digest: it is granted anew."""
+seen to succeed, or as it was suspended. No set of members has this digest: it is granted anew."""
+
+_BY_POWER: tuple[Role, ...] = ("viewer", "developer", "operator", "admin")
 
 LONGEST_NAME = 200
 """Characters of a person's name."""
@@ -37,16 +40,70 @@ def members(env: Environment) -> dict[str, Membership]:
     return dict(sorted({**env.desired.project_members, **env.desired.members}.items()))
 
 
-def access_digest(env: Environment) -> str:
-    """Names a set of members and their rights; how long they last is no part of it."""
-    return digest([[name, membership.role] for name, membership in members(env).items()])
+class Grant(Struct, frozen=True):
+    """Whom an instance is to admit next, with which role. `takes`: others may have access now, or more of it, and
+    nobody of these gets any by it; so it waits for nothing that has to stand first."""
+
+    members: dict[str, Role]
+    takes: bool
+
+    @property
+    def digest(self) -> str:
+        """Names these people and their rights."""
+        return digest_of(self.members)
 
 
-def to_grant(env: Environment, instance: Instance) -> bool:
-    """Whether the members of an instance are others than were last granted access."""
+def digest_of(roles: Mapping[str, Role]) -> str:
+    """Names a set of people and their rights; how long they last is no part of it."""
+    return digest([[name, role] for name, role in sorted(roles.items())])
+
+
+NOBODY = digest_of({})
+
+
+def entitled(env: Environment) -> dict[str, Role]:
+    """Who is to have access: all members, and nobody once destruction has begun."""
+    return {} if env.departing else {name: each.role for name, each in members(env).items()}
+
+
+def next_grant(env: Environment, instance: Instance) -> Grant | None:
+    """What comes next on the way to exactly the members; None if these are who was granted access.
+
+    What is too much is taken away first: that must not wait until what is lacking can be given.
+    """
+    wanted = entitled(env)
     if instance.access is None:
-        return bool(members(env))
-    return instance.access != access_digest(env)
+        return Grant(wanted, takes=False) if wanted else None
+    if instance.access == digest_of(wanted):
+        return None
+    if instance.admits is None:
+        return Grant(wanted, takes=True)
+    kept = {name: _lesser(role, wanted[name]) for name, role in instance.admits.items() if name in wanted}
+    return Grant(wanted, takes=False) if kept == instance.admits else Grant(kept, takes=True)
+
+
+def perhaps_admitted(instance: Instance, also: Mapping[str, Role]) -> dict[str, Role] | None:
+    """Whom an instance may admit once a grant to `also` has begun; None if nobody knows."""
+    if instance.access is not None and instance.admits is None:
+        return None
+    before = instance.admits or {}
+    more = {name: _greater(role, before.get(name, role)) for name, role in also.items()}
+    return {**before, **more}
+
+
+def only_takes(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether of two plain forms of memberships the second gives nobody anything."""
+    return all(
+        name in before and _lesser(each["role"], before[name]["role"]) == each["role"] for name, each in after.items()
+    )
+
+
+def _lesser(one: Role, other: Role) -> Role:
+    return min(one, other, key=_BY_POWER.index)
+
+
+def _greater(one: Role, other: Role) -> Role:
+    return max(one, other, key=_BY_POWER.index)
 
 
 def access_of(instance: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from twin.domain import rotation
 from twin.domain.digest import digest
 from twin.domain.environment import Component, Environment, Instance
-from twin.domain.members import access_digest, to_grant
+from twin.domain.members import next_grant
 from twin.domain.references import Reference, references
 from twin.domain.seeding import holding, seed_digest, to_copy, told
 from twin.domain.steps import Plan, Running, Step, StepKey, instance_key
@@ -95,7 +95,7 @@ def _convergence(env: Environment) -> list[Step]:
     doomed = [instance for instance in env.instances.values() if not _is_current(env, instance)]
     drains = {step.key.instance: step for name in env.desired.components if (step := _drain(env, name, applies))}
     credentials = {name: step for name in env.desired.components if (step := _credential(env, name, applies, drains))}
-    grants = [step for name in env.desired.components if (step := _grant(env, name, applies, credentials.get(name)))]
+    grants = [*_takings(env), *_givings(env, applies)]
     why_removed: Callable[[Instance], str] = lambda gone: (  # noqa: E731
         "replaced by a new incarnation" if gone.component in env.desired.components else "no longer desired"
     )
@@ -191,23 +191,35 @@ def _retire(env: Environment, instance: Instance, wanted: Component, applies: di
     )
 
 
-def _grant(env: Environment, name: str, applies: dict[str, Step], credential: Step | None) -> Step | None:
-    wanted, instance = env.desired.components[name], env.current(name)
-    if instance is None or not wanted.traits.grants or instance.digest is None or instance.suspended:
-        return None
-    if not to_grant(env, instance):
-        return None
-    after = [str(applies[name].key)] if name in applies else []
-    # Not after a retirement, which may wait for hours.
-    after += [str(credential.key)] if credential is not None and credential.key.verb == "issue" else []
-    return Step(
-        key=StepKey(name, instance.incarnation, "grant", access_digest(env)),
-        target=instance.placement.target,
-        after=tuple(after),
-        why="members changed",
-        # Nobody may come back by an attempt that was lost.
-        not_before=rotation.settled_at(env, [instance.key]),
-    )
+def _takings(env: Environment) -> Iterator[Step]:
+    """Taking access away waits for no other step: not until what changes can be applied, is resumed, or goes."""
+    for instance in env.instances.values():
+        grant = next_grant(env, instance) if instance.traits.grants and not instance.untouched else None
+        if grant is not None and grant.takes:
+            yield Step(
+                key=StepKey(instance.component, instance.incarnation, "grant", grant.digest),
+                target=instance.placement.target,
+                why="who is no member must not have access",
+                # Nobody may come back by an attempt that was lost.
+                not_before=rotation.settled_at(env, [instance.key], frozenset({"grant"})),
+            )
+
+
+def _givings(env: Environment, applies: dict[str, Step]) -> Iterator[Step]:
+    """Access is given to what stands as desired."""
+    for name in env.desired.components:
+        instance = env.current(name)
+        if instance is None or not instance.traits.grants or instance.digest is None:
+            continue
+        grant = next_grant(env, instance)
+        if grant is not None and not grant.takes:
+            yield Step(
+                key=StepKey(name, instance.incarnation, "grant", grant.digest),
+                target=instance.placement.target,
+                after=(str(applies[name].key),) if name in applies else (),
+                why="members changed",
+                not_before=rotation.settled_at(env, [instance.key]),
+            )
 
 
 def _why_apply(env: Environment, name: str, instance: Instance | None, target: str) -> str:
@@ -260,7 +272,7 @@ def _suspension(env: Environment) -> list[Step]:
     candidates = [each for each in env.instances.values() if each.traits.suspends and _is_current(env, each)]
     awake = {each.key: each for each in candidates if not each.suspended or each.unsure}
     keys = {name: suspend_key(instance) for name, instance in awake.items()}
-    return [
+    suspends = [
         Step(
             key=keys[name],
             target=instance.placement.target,
@@ -270,6 +282,7 @@ def _suspension(env: Environment) -> list[Step]:
         )
         for name, instance in awake.items()
     ]
+    return [*suspends, *_takings(env)]
 
 
 def _destruction(env: Environment) -> list[Step]:
@@ -288,7 +301,7 @@ def _destruction(env: Environment) -> list[Step]:
         for target in env.placements
         if target not in env.swept
     ]
-    return removals + sweeps
+    return [*removals, *_takings(env), *sweeps]
 
 
 def _with_running(env: Environment, steps: Iterable[Step]) -> Iterator[Step]:

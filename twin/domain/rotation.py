@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from twin.domain.environment import Component, Credential, Environment, Instance
 from twin.domain.references import references
-from twin.domain.steps import Step, StepKey
+from twin.domain.steps import CHANGES, Step, StepKey, Verb
 
 
 def live(instance: Instance) -> tuple[Credential, ...]:
@@ -104,11 +104,10 @@ def retirement(env: Environment, instance: Instance, wanted: Component) -> tuple
     return (None if since is None else since + timedelta(seconds=seconds)), ""
 
 
-def settled_at(env: Environment, instances: list[str]) -> datetime | None:
-    """Until when a lost attempt on one of these may still have its effect."""
-    times = [
-        until for text, until in env.unsettled.items() if StepKey.parse(text.rpartition("#")[0]).instance in instances
-    ]
+def settled_at(env: Environment, instances: list[str], verbs: frozenset[Verb] = CHANGES) -> datetime | None:
+    """Until when a lost attempt on one of these, of one of the verbs, may still have its effect."""
+    lost = [(StepKey.parse(text.rpartition("#")[0]), until) for text, until in env.unsettled.items()]
+    times = [until for key, until in lost if key.instance in instances and key.verb in verbs]
     return max(times, default=None)
 
 

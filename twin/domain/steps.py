@@ -12,7 +12,7 @@ from twin.domain.identity import EnvironmentId, Placement
 
 Verb = Literal["seed", "apply", "drain", "issue", "retire", "grant", "remove", "suspend", "observe", "sweep"]
 
-CHANGES = frozenset({"seed", "apply", "drain", "issue", "retire", "grant", "remove", "suspend"})
+CHANGES: frozenset[Verb] = frozenset({"seed", "apply", "drain", "issue", "retire", "grant", "remove", "suspend"})
 """The verbs that change the world."""
 
 
@@ -82,7 +82,7 @@ class Running(Struct, frozen=True, kw_only=True):
     """An attempt whose intent is committed and whose result has not come.
 
     `inputs`, `uses` and `opened_with` are what it was started with; `credential` is the version that a first apply
-    makes. `cancelled` tells its worker, by the heartbeat, to stop.
+    makes, `members` the people and roles of a grant. `cancelled` tells its worker, by the heartbeat, to stop.
     """
 
     key: StepKey
@@ -96,6 +96,7 @@ class Running(Struct, frozen=True, kw_only=True):
     uses: tuple[str, ...] = ()
     opened_with: dict[str, int] = field(default_factory=dict)
     credential: int = 1
+    members: dict[str, Literal["viewer", "developer", "operator", "admin"]] | None = None
     cancelled: bool = False
 
 

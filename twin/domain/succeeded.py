@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from twin.domain.environment import Credential, Environment, Instance, Proof
 from twin.domain.events import StepSucceeded
-from twin.domain.members import UNSURE
+from twin.domain.members import NOBODY, UNSURE
 from twin.domain.rotation import live
 from twin.domain.steps import Copied, Running
 
@@ -32,6 +32,8 @@ def stripped(instance: Instance) -> Instance:
         opened_with={},
         access=None,
         lingers=None,
+        admits=None,
+        locked=False,
         drift={},
         digest=None,
         unsure=False,
@@ -41,6 +43,8 @@ def stripped(instance: Instance) -> Instance:
 
 def _applied(env: Environment, instance: Instance, running: Running | None, event: StepSucceeded) -> Environment:
     mended = bool(instance.drift) and instance.access is not None
+    # An apply lets in nobody who was shut out: only a grant does, which names all who are members by then.
+    shut_out = (instance.suspended or instance.locked) and instance.access not in (None, NOBODY)
     instance = replace(
         instance,
         placement=event.placement,
@@ -54,7 +58,9 @@ def _applied(env: Environment, instance: Instance, running: Running | None, even
         external_id=event.external_id,
         outputs=event.outputs,
         credential_version=event.credential_version,
-        access=UNSURE if mended else instance.access,
+        access=UNSURE if mended or shut_out else instance.access,
+        admits=None if mended else instance.admits,
+        locked=False,
         # What serves still is of the apply before, or of one before that.
         lingers=tuple(dict.fromkeys([*(instance.lingers or ()), *instance.uses])) if event.lingers else None,
         suspended=False,
@@ -120,7 +126,8 @@ def _retired(env: Environment, instance: Instance, running: Running | None, even
 
 
 def _granted(env: Environment, instance: Instance, running: Running | None, event: StepSucceeded) -> Environment:
-    return _with_instance(env, replace(instance, access=event.key.digest))
+    admits = running.members if running is not None else None
+    return _with_instance(env, replace(instance, access=event.key.digest, admits=admits))
 
 
 _DONE: Mapping[str, Callable[[Environment, Instance, Running | None, StepSucceeded], Environment]] = {

@@ -13,7 +13,7 @@ from twin.domain.status import status
 from twin.domain.timers import next_tasks
 from twin.domain.upcast import upcast_event, upcast_state
 
-SCHEMA_V = 2
+SCHEMA_V = 3
 
 _events: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 _states = msgspec.json.Decoder(Environment)

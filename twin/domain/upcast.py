@@ -22,8 +22,10 @@ def _as_it_is(plain: Plain) -> Plain:
 
 # 2 has more: credentials that rotate, copies and holds, members. What 1 wrote means the same in it; only a program that
 # knows no more than 1 must leave it alone.
-EVENTS: Upcasters = {1: _as_it_is}
-STATES: Upcasters = {1: _as_it_is}
+# 3 knows whom a component admits. In what 2 wrote that is unknown until it is granted anew; a program that knows no
+# more than 2 would let nobody in after a suspension.
+EVENTS: Upcasters = {1: _as_it_is, 2: _as_it_is}
+STATES: Upcasters = {1: _as_it_is, 2: _as_it_is}
 
 
 def upcast_event(plain: Plain, schema_v: int, *, to: int, steps: Upcasters = EVENTS) -> Plain:

@@ -12,12 +12,12 @@ from typing import Any
 from msgspec import Struct, field
 
 from twin.domain.component_type import ComponentType
-from twin.domain.environment import Environment, Instance
+from twin.domain.environment import Environment, Instance, Role
 from twin.domain.errors import Unreadable
-from twin.domain.members import SECRET, access_of, members
+from twin.domain.members import SECRET, access_of, entitled
 from twin.domain.references import references
 from twin.domain.rotation import kept_version, newest, versions
-from twin.domain.steps import Running, StepKey
+from twin.domain.steps import Running
 from twin.ports.provider import Member
 from twin.ports.store import Tx
 from twin.ports.vault import Vault
@@ -61,11 +61,11 @@ class Secrets:
         meets a password that it does not know."""
         key = running.key
         wanted = env.desired.components.get(key.component)
+        if key.verb == "grant":
+            for name in _people(env, running):
+                self._mint(tx, env, access_of(key.instance), 1, f"{name}/{SECRET}")
         if wanted is None:
             return
-        if key.verb == "grant":
-            for name in members(env):
-                self._mint(tx, env, access_of(key.instance), 1, f"{name}/{SECRET}")
         type_ = self._types.get(wanted.type)
         if key.verb not in ("apply", "issue") or type_ is None:
             return
@@ -123,7 +123,7 @@ class Secrets:
             credentials=credentials,
             retired=retired,
             granted=self._granted(tx, env, inputs),
-            members=self._members(tx, env, key) if key.verb == "grant" else (),
+            members=self._members(tx, env, running) if key.verb == "grant" else (),
         )
 
     @staticmethod
@@ -142,11 +142,11 @@ class Secrets:
                 found[source.key] = self.newest(tx, env, source)
         return found
 
-    def _members(self, tx: Tx, env: Environment, key: StepKey) -> tuple[Member, ...]:
-        kept = self._of(tx, env, access_of(key.instance), 1)
+    def _members(self, tx: Tx, env: Environment, running: Running) -> tuple[Member, ...]:
+        kept = self._of(tx, env, access_of(running.key.instance), 1)
         return tuple(
-            Member(name=name, role=each.role, secrets={SECRET: kept[f"{name}/{SECRET}"]})
-            for name, each in members(env).items()
+            Member(name=name, role=role, secrets={SECRET: kept[f"{name}/{SECRET}"]})
+            for name, role in _people(env, running).items()
         )
 
     def _of(self, tx: Tx, env: Environment, component: str, version: int | None) -> Values:
@@ -161,3 +161,8 @@ class Secrets:
 
     def _put(self, tx: Tx, entity: str, component: str, version: int, name: str, value: str) -> None:
         tx.put_secret(entity, component, version, name, self._vault.seal(entity, component, version, name, value))
+
+
+def _people(env: Environment, running: Running) -> Mapping[str, Role]:
+    """Whom a grant is to admit; one that an older twin has begun names all members."""
+    return entitled(env) if running.members is None else running.members

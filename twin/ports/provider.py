@@ -153,7 +153,8 @@ class Provider(Protocol):
         ...
 
     async def apply(self, ref: ComponentRef, step: StepContext) -> Applied:
-        """Create or update to `step.inputs`, also from suspended; converges from any half-done state."""
+        """Create or update to `step.inputs`, also from suspended; converges from any half-done state. Lets in nobody
+        who has access of their own and was shut out: it does not know who is a member by now, `grant` does."""
         ...
 
     async def remove(self, ref: ComponentRef, step: StepContext) -> None:
@@ -214,7 +215,10 @@ class GrantsAccess(Protocol):
         self, ref: ComponentRef, step: StepContext, members: tuple[Member, ...]
     ) -> Mapping[str, Mapping[str, str]]:
         """Make personal access exactly that of `members`: who is not named (any more) loses it, and their open sessions
-        end. Gives each member's secrets by name, such as `url`; `remove` ends all access."""
+        end. Gives each member's secrets by name, such as `url`; `remove` ends all access.
+
+        Also for a component that is suspended, half applied or about to go: what is taken away is taken for good, by
+        ending others before anything is given, and nobody enters before it is resumed and `grant` is called again."""
         ...
 
 

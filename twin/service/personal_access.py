@@ -5,19 +5,20 @@ A token stands for the person of its name: the member `ada` is whoever asks with
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
+from typing import Literal
 
 from twin.domain.environment import Environment, Instance
 from twin.domain.errors import Forbidden, NotFound, Rejected
-from twin.domain.members import ME, SECRET, access_digest, access_of, members, without_ended
+from twin.domain.members import ME, SECRET, access_of, members, without_ended
 from twin.domain.platform import PLATFORM, PLATFORM_ID, Fact
 from twin.domain.twin import ENVIRONMENT
 from twin.ports.store import EntityRow, Store, Tx
 from twin.ports.vault import Vault
 from twin.service.client_variables import client_variables, parts
+from twin.service.entrances import access_of_person, leaving, offering, waits
 from twin.service.principals import Principal, Request
-from twin.service.views import Access, EnvironmentMemberView, PersonalCredentials
+from twin.service.views import EnvironmentMemberView, PersonalCredentials
 
 
 class PersonalAccess:
@@ -28,19 +29,22 @@ class PersonalAccess:
         self._vault = vault
 
     async def all(self, environment_id: str, by: Principal) -> tuple[EnvironmentMemberView, ...]:
-        """Everybody with a place there, by name; what the environment says of a person wins over its project. Needs
-        viewer."""
+        """Everybody with a place there, by name, and who has lost it and perhaps still has access; what the environment
+        says of a person wins over its project. Needs viewer."""
         env: Environment = (await self._row(environment_id, by)).state
-        access = _access(env)
+        if env.certificate is not None:
+            return ()
+        known, left = members(env), leaving(env)
         return tuple(
             EnvironmentMemberView(
                 name=name,
-                role=each.role,
-                until=each.until,
-                of="environment" if name in env.desired.members else "project",
-                access=access,
+                role=known[name].role if name in known else left[name],
+                until=known[name].until if name in known else None,
+                of=_of(env, name),
+                access=access_of_person(env, name),
+                waits=waits(env, name),
             )
-            for name, each in (members(env) if env.certificate is None else {}).items()
+            for name in sorted(known.keys() | left.keys())
         )
 
     async def reveal(self, environment_id: str, person: str, request: Request) -> PersonalCredentials:
@@ -91,7 +95,7 @@ class PersonalAccess:
 
     def _granted(self, tx: Tx, env: Environment, person: str) -> tuple[dict[str, dict[str, str]], list[str]]:
         """The person's secrets by component, and the components where they have no access yet."""
-        offered = list(_offering(env))
+        offered = list(offering(env))
         if not offered:
             raise Rejected(
                 f"no component of {env.project}/{env.name} gives people access of their own",
@@ -136,23 +140,10 @@ def _check_member(env: Environment, person: str, now: datetime) -> None:
         )
 
 
-def _offering(env: Environment) -> Iterator[tuple[str, Instance | None]]:
-    """The components that can give people access, as they stand."""
-    for name, wanted in env.desired.components.items():
-        if wanted.traits.grants:
-            yield name, env.current(name)
-
-
-def _access(env: Environment) -> dict[str, Access]:
-    """By component, how far it is with granting the members access."""
-    found: dict[str, Access] = {}
-    for name, instance in _offering(env):
-        if instance is not None and instance.suspended:
-            found[name] = "suspended"
-        else:
-            done = instance is not None and instance.access == access_digest(env)
-            found[name] = "granted" if done else "pending"
-    return found
+def _of(env: Environment, person: str) -> Literal["environment", "project", "nobody"]:
+    if person in env.desired.members:
+        return "environment"
+    return "project" if person in env.desired.project_members else "nobody"
 
 
 def _variables(granted: dict[str, dict[str, str]]) -> dict[str, str]:

@@ -324,18 +324,20 @@ class MemberView(Struct, frozen=True, kw_only=True):
     until: datetime | None = None
 
 
-Access = Literal["granted", "pending", "suspended"]
+Access = Literal["granted", "pending", "suspended", "being taken away"]
 
 
 class EnvironmentMemberView(Struct, frozen=True, kw_only=True):
-    """A person's place in an environment. `of`: whose member it makes them, `access`: by component that can give people
-    access of their own, whether it has."""
+    """A person's place in an environment. `of`: whose member it makes them; `nobody`: they are a member no longer, and
+    not everything has been taken from them yet. `access`: by component that can give people access of their own,
+    whether it has; `waits`: by component, why it is not as it should be."""
 
     name: str
     role: Role
-    of: Literal["environment", "project"]
+    of: Literal["environment", "project", "nobody"]
     until: datetime | None = None
     access: dict[str, Access] = field(default_factory=dict)
+    waits: dict[str, str] = field(default_factory=dict)
 
 
 class PersonalCredentials(Struct, frozen=True, kw_only=True):

@@ -5,6 +5,8 @@ import pytest
 # The suites are no test modules, so pytest would not explain their failed assertions unless told.
 pytest.register_assert_rewrite(
     "twin.testing.conformance.access",
+    "twin.testing.conformance.access_hooks",
+    "twin.testing.conformance.access_suspended",
     "twin.testing.conformance.forge",
     "twin.testing.conformance.forge_hooks",
     "twin.testing.conformance.forge_trouble",

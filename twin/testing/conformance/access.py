@@ -15,23 +15,19 @@ Its author writes, beside the suite of `provider.py`:
 from __future__ import annotations
 
 import asyncio
-import secrets
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import ClassVar, Literal, Protocol
+from collections.abc import Mapping
+from typing import ClassVar
 
 import pytest
 from structlog.testing import LogCapture
 
 from twin.domain.identity import ComponentRef
-from twin.ports.provider import Applied, GrantsAccess, Member, Provider, RotatesCredentials, Suspends
-from twin.testing.conformance.provider_hooks import ProviderHooks, assert_hidden
+from twin.ports.provider import Applied, GrantsAccess, Provider, RotatesCredentials
+from twin.testing.conformance.access_suspended import SuspendedAccess
+from twin.testing.conformance.provider_hooks import assert_hidden
 from twin.testing.interruption import Suspensions, counted, cut_short, spread
 from twin.testing.steps import make_log
-
-Role = Literal["viewer", "developer", "operator", "admin"]
-Given = Mapping[str, Mapping[str, str]]
 
 ODD = (
     "o'hara@example.com",
@@ -52,37 +48,12 @@ ODD = (
 """Names of people: alike, long, in any script, and with characters that break whoever quotes by hand."""
 
 
-class Session(Protocol):
-    """A member's open connection, from the member's own secrets alone. What the server refuses because of who the
-    member is raises PermissionError; every wait is bounded."""
-
-    async def read(self) -> str | None:
-        """The value that `put` or `write` stored last, None if there is none."""
-        ...
-
-    async def write(self, value: str) -> None:
-        """Store a value where the application and other members find it."""
-        ...
-
-    async def ended(self) -> None:
-        """Return once the server has ended the connection; TimeoutError if it does not."""
-        ...
-
-    async def close(self) -> None:
-        """End it; ended already is success."""
-        ...
-
-
 @pytest.mark.asyncio
-class AccessConformance(ProviderHooks):
+class AccessConformance(SuspendedAccess):
     """Subclass it as `Test…Access`, with a fixture `provider`."""
 
     grant_cuts: ClassVar[int] = 6
     """At how many points a grant is interrupted."""
-
-    @abstractmethod
-    async def enter(self, applied: Applied, secrets: Mapping[str, str]) -> Session:
-        """Log in with a member's secrets; PermissionError if the server refuses. `applied` is the component."""
 
     @abstractmethod
     async def trespass(self, applied: Applied, secrets: Mapping[str, str], other: Applied) -> str | None:
@@ -227,26 +198,6 @@ class AccessConformance(ProviderHooks):
             pass
         assert await self.get(applied) == "beside the newest"
 
-    async def test_nobody_enters_what_is_suspended_and_apply_lets_them_in_again(
-        self, provider: Provider, ref: ComponentRef
-    ) -> None:
-        if not (isinstance(provider, Suspends) and self.component_type.suspends):
-            pytest.skip("the type cannot be suspended")
-        minted, team = self.minted(), self.members(vera="viewer", dan="developer")
-        applied = await self.apply(provider, ref, minted=minted)
-        given = await self.grant(provider, ref, *team)
-        async with self.session(applied, given["dan"]) as session:
-            await session.write("before")
-            await provider.suspend(ref, self.step(self.inputs(0), minted))
-            await session.ended()
-        for each in given.values():
-            await self.assert_refused(applied, each)
-        applied = await self.apply(provider, ref, minted=minted)
-        for each in given.values():
-            async with self.session(applied, each) as session:
-                assert await session.read() == "before"
-        assert await self.grant(provider, ref, *team) == given
-
     async def test_removal_ends_all_access_and_leaves_nothing(self, provider: Provider, ref: ComponentRef) -> None:
         applied, team = await self.apply(provider, ref), self.members(vera="viewer", dan="developer")
         given = await self.grant(provider, ref, *team)
@@ -325,37 +276,3 @@ class AccessConformance(ProviderHooks):
             hidden |= set(each.values())
         for shown in (list(given), observed, owned, log.entries, caplog.text, heard):
             assert_hidden(repr(shown), hidden)
-
-    # --- what the tests have in common
-
-    def member(self, name: str, role: Role) -> Member:
-        """A person with a fresh password."""
-        return Member(name=name, role=role, secrets={"password": secrets.token_urlsafe(24)})
-
-    def members(self, **roles: Role) -> list[Member]:
-        """People by name and role."""
-        return [self.member(name, role) for name, role in roles.items()]
-
-    def as_role(self, member: Member, role: Role) -> Member:
-        """The same person in another role."""
-        return Member(name=member.name, role=role, secrets=member.secrets)
-
-    async def grant(self, provider: Provider, ref: ComponentRef, *members: Member) -> Given:
-        """Grant exactly these."""
-        assert isinstance(provider, GrantsAccess)
-        return await provider.grant(ref, self.step(self.inputs(0), {}), members)
-
-    @asynccontextmanager
-    async def session(self, applied: Applied, given: Mapping[str, str]) -> AsyncIterator[Session]:
-        """An open session, closed at the end."""
-        session = await self.enter(applied, given)
-        try:
-            yield session
-        finally:
-            await session.close()
-
-    async def assert_refused(self, applied: Applied, given: Mapping[str, str]) -> None:
-        """The server does not let the member in."""
-        with pytest.raises(PermissionError):
-            async with self.session(applied, given):
-                pass
