@@ -141,5 +141,8 @@ async def test_granting_while_it_is_suspended_lets_nobody_in(provider: NatsProvi
         with pytest.raises(PermissionError):
             await NatsSession("jobs").open(secrets)
     await apply(provider, ref)
+    with pytest.raises(PermissionError):
+        await NatsSession("jobs").open(given[DAN.name])
+    await provider.grant(ref, make_step(), (DAN,))
     async with login(given[DAN.name]):
         pass
