@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from twin.domain.errors import Invalid, NotFound
+from twin.domain.errors import Blocked, Invalid, NotFound
 from twin.testing.world import World
 
 
@@ -100,3 +100,19 @@ async def test_who_is_no_member_cannot_be_removed(world: World) -> None:
     with pytest.raises(NotFound, match="no member") as refused:
         await world.send(env, "remove_members", names=["adda"])
     assert "ada" in (refused.value.mend or "")
+
+
+async def test_who_still_has_access_is_listed_until_it_is_gone_and_why_it_is_not(world: World) -> None:
+    env = await world.create()
+    await world.send(env, "add_members", members=[{"name": "ada"}, {"name": "bo"}])
+    await world.run_until_quiet()
+    mend = "as a superuser: DROP ROLE ada"
+    world.outside.fail("db.grant", Blocked("ada's role stays", key="data/data-1/privilege", mend=mend))
+    removed = await world.send(env, "remove_members", names=["ada"])
+    await world.run_until_quiet()
+    ada, bo = await world.personal_access.all(env, world.request().by)
+    assert (ada.name, ada.of, ada.access) == ("ada", "nobody", {"db": "being taken away"})
+    assert ada.waits == {"db": "blocked: ada's role stays"}
+    assert (bo.name, bo.of, bo.access, bo.waits) == ("bo", "environment", {"db": "granted"}, {})
+    assert (await world.operation(removed)).status == "running"
+    assert set(people(world)) == {"ada", "bo"}, "it is as it says"

@@ -301,7 +301,8 @@ def _destruction(env: Environment) -> list[Step]:
         for target in env.placements
         if target not in env.swept
     ]
-    return [*removals, *_takings(env), *sweeps]
+    removals += _takings(env)  # people need not stay until what they are in can go
+    return removals + sweeps
 
 
 def _with_running(env: Environment, steps: Iterable[Step]) -> Iterator[Step]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from twin.domain.environment import Environment, Instance, Role
-from twin.domain.members import UNSURE, digest_of, entitled, next_grant
+from twin.domain.members import UNSURE, entitled, next_grant
 from twin.domain.planner import plan
 from twin.service.views import Access
 
@@ -37,7 +37,7 @@ def access_of_person(env: Environment, person: str) -> dict[str, Access]:
         if instance is not None and instance.suspended:
             found[name] = "suspended"
         else:
-            found[name] = "granted" if instance is not None and _has(instance, person, wanted) else "pending"
+            found[name] = "granted" if instance is not None and _has(env, instance, person) else "pending"
     for instance in env.instances.values():
         if person in (instance.admits or {}) and person not in wanted:
             found[instance.component] = "being taken away"
@@ -51,7 +51,7 @@ def waits(env: Environment, person: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for instance in env.instances.values():
         grant = next_grant(env, instance) if instance.traits.grants else None
-        if grant is None or (person in wanted and _has(instance, person, wanted)):
+        if grant is None or (person in wanted and _has(env, instance, person)):
             continue
         if person not in wanted and person not in (instance.admits or {}):
             continue
@@ -66,7 +66,10 @@ def waits(env: Environment, person: str) -> dict[str, str]:
     return found
 
 
-def _has(instance: Instance, person: str, wanted: dict[str, Role]) -> bool:
-    if instance.access == digest_of(wanted):
+def _has(env: Environment, instance: Instance, person: str) -> bool:
+    """Whether a member has what is theirs; what is being taken from others leaves them alone."""
+    wanted, grant = entitled(env), next_grant(env, instance)
+    if grant is None:
         return True
-    return instance.access != UNSURE and (instance.admits or {}).get(person) == wanted[person]
+    settled = instance.access != UNSURE or (grant.takes and not instance.locked)
+    return settled and (instance.admits or {}).get(person) == wanted[person]
