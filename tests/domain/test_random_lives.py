@@ -180,7 +180,10 @@ class Life(RuleBasedStateMachine):
             return
         self.vandalised = True
         if vanish:
+            people = self.admits.get(name)
             self._gone(name)
+            if people is not None:  # they are users of the server, which outlive what they enter
+                self.admits[name] = people
         else:
             self.world[name] = ("changed by hand", False)
 
