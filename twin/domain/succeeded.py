@@ -42,7 +42,8 @@ def stripped(instance: Instance) -> Instance:
 
 
 def _applied(env: Environment, instance: Instance, running: Running | None, event: StepSucceeded) -> Environment:
-    mended = bool(instance.drift) and instance.access is not None
+    # Also what was lost and, by consent, is made anew: its people were lost with it.
+    mended = (bool(instance.drift) or instance.digest is None) and instance.access is not None
     # An apply lets in nobody who was shut out: only a grant does, which names all who are members by then.
     shut_out = (instance.suspended or instance.locked) and instance.access not in (None, NOBODY)
     instance = replace(
