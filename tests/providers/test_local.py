@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import select
+import shutil
 import signal
 import socket
 import stat
@@ -143,6 +144,39 @@ os.killpg(os.getpgid(0), signal.SIGKILL)
     starter = subprocess.run([sys.executable, "-c", program], start_new_session=True, check=False)
     assert starter.returncode == -signal.SIGKILL
     assert [each.state for each in servers.status()] == ["running", "running", "stopped", "stopped"]
+
+
+def test_a_machine_without_caddy_has_all_others(tmp_path: Path) -> None:
+    project = Path(__file__).parents[2]
+    for package in ("providers", "twin"):
+        shutil.copytree(project / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    program = f"""
+import pathlib
+from providers.local import LocalServers
+servers = LocalServers(pathlib.Path({str(tmp_path / "local")!r}))
+try:
+    servers.start()
+    print([each.kind for each in servers.status()], [target.name for target, _ in servers.targets()])
+    try:
+        servers.start("caddy")
+    except Exception as error:
+        print(type(error).__name__, error.mend)
+finally:
+    servers.remove()
+"""
+    (tmp_path / "bin").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={"PATH": str(tmp_path / "bin"), "PYTHONPATH": str(tmp_path), "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.splitlines() == [
+        "['postgres', 'redis', 'nats'] ['postgres/local', 'redis/local', 'nats/local']",
+        "Unavailable make tools",
+    ], done.stderr
 
 
 def test_a_port_taken_by_somebody_else_is_chosen_anew(servers: LocalServers) -> None:
