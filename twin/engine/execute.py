@@ -102,6 +102,9 @@ class Executor:
         if self._errands.knows(task.entity_kind):
             await self._errands.run(task)
             return ()
+        if task.entity_kind != ENVIRONMENT.kind:  # of another service on this database, which has what it takes
+            await self._store.put_off(task, _PUT_OFF)
+            return ()
         try:
             attempt = await self._persist(lambda tx: self._start_held(tx, task), task.key)
         except Unavailable as refusal:

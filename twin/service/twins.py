@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from twin.domain.component_type import ComponentType
 from twin.domain.decider import Context, Decider, transition
+from twin.domain.desire import signal_name
 from twin.domain.environment import Environment, Follower
 from twin.domain.errors import Invalid, NotFound, PreconditionFailed, Rejected
 from twin.domain.identity import EnvironmentId
@@ -22,6 +23,7 @@ from twin.domain.planner import plan
 from twin.domain.signals.base import Signal
 from twin.domain.signals.clone import Clone, creation
 from twin.domain.signals.create import Create
+from twin.domain.signals.update import Update
 from twin.domain.steps import Plan
 from twin.domain.twin import ENVIRONMENT
 from twin.ports.changes import Changes
@@ -326,9 +328,10 @@ class Twins:
 
     @staticmethod
     def _refuse_given(signal: Signal) -> None:
-        given = [name for name in ("id", "follower") if isinstance(signal, Clone) and getattr(signal, name)]
-        for name in given:
-            raise Invalid(f"{name}: clone has no such field", field=name, mend="Leave it out: the service gives it.")
+        for name in ("id", "follower", "sources") if isinstance(signal, Clone | Update) else ():
+            if getattr(signal, name, None):
+                problem = f"{name}: {signal_name(signal)} has no such field"
+                raise Invalid(problem, field=name, mend="Leave it out: the service gives it.")
 
     async def _commit(self, accept: Callable[[Tx], _Outcome]) -> _Outcome:
         outcome = await self._store.transact(accept)

@@ -20,6 +20,7 @@ from twin.domain.twin import ENVIRONMENT
 from twin.engine.execute import Executor
 from twin.engine.opened import OpenedTargets
 from twin.engine.previewing import Previewing
+from twin.ports.errands import Errands
 from twin.ports.store import EventFilter, Recorded, StoredBlueprint, Tx
 from twin.service.changes import LocalChanges
 from twin.service.history import History
@@ -53,6 +54,8 @@ class World:
             for name in {type_.provider for type_ in TYPES.values()}
         }
         self.targets = OpenedTargets(store, self.vault, kinds)
+        self.errands: dict[str, Errands] = {}
+        """Those of other kinds of entities; what a test puts here is run."""
         self.executor = self.make_executor(WORKER)
         self.engine = InlineEngine(store, self.executor, clock, outside)
         previews = Previewing(store, TYPES, self.targets, self.vault, clock)
@@ -73,6 +76,7 @@ class World:
             vault=self.vault,
             changes=self.changes,
             clock=self.clock,
+            errands=self.errands,
         )
 
     def request(self, key: str | None = None) -> Request:

@@ -35,7 +35,7 @@ class Clone(Signal, tag="clone", frozen=True, kw_only=True):
     `data`: `none` begins empty, `schema` takes over what holds data without the data, `full` all of it, `masked` what
     the blueprint's masking has made fit to be seen (components without masking begin empty). `inputs` are put over
     those of the source; `ttl` and what else a tier says come from `tier`. `hold`: how long the source keeps what is
-    copied at the most. `id` and `follower` are given by the service, not by the one who asks.
+    copied at the most. `id`, `follower` and `sources` are given by the service, not by the one who asks.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Clone(Signal, tag="clone", frozen=True, kw_only=True):
     labels: dict[str, str] = field(default_factory=dict)
     hold: str | float | None = None
     id: str = ""
+    sources: dict[str, Any] = field(default_factory=dict)
     follower: Follower | None = None
 
 
@@ -76,6 +77,7 @@ def creation(env: Environment, clone: Clone, seq: int, library: Library) -> Crea
         ttl=clone.ttl,
         id=clone.id,
         follower=clone.follower,
+        sources=clone.sources,
         seed=seed,
         without=tuple(sorted(rendered.keys() - env.desired.components.keys())),
         besides={name: _spec(each) for name, each in env.desired.components.items() if name not in rendered},

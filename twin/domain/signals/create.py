@@ -14,10 +14,11 @@ from twin.domain.decider import Context
 from twin.domain.desire import complete, desire, materialise
 from twin.domain.durations import parse_duration
 from twin.domain.environment import Desired, Environment, Follower, Membership, Seed
-from twin.domain.errors import Conflict
+from twin.domain.errors import Conflict, Invalid
 from twin.domain.events import Created, Event
 from twin.domain.identity import EnvironmentId
 from twin.domain.naming import check_labels, check_name
+from twin.domain.near import suggestion
 from twin.domain.operations import Exists, Goal, Seeded
 from twin.domain.signals.base import Signal
 
@@ -26,7 +27,8 @@ class Create(Signal, tag="create", frozen=True, kw_only=True):
     """An environment of a blueprint. `ttl`: how long it lives, such as `24h`; the tier's when not given.
 
     `id`, `project`, `project_members` and `follower` are given by the service, not by the one who asks, and so is what
-    makes it a clone: `seed`, `without` these components of the blueprint, and with others `besides`.
+    makes it a clone: `seed`, `without` these components of the blueprint, and with others `besides`; and what makes it
+    a preview: the `source` of components.
     """
 
     name: str
@@ -41,7 +43,21 @@ class Create(Signal, tag="create", frozen=True, kw_only=True):
     without: tuple[str, ...] = ()
     besides: dict[str, ComponentSpec] = field(default_factory=dict)
     project_members: dict[str, Membership] = field(default_factory=dict)
+    sources: dict[str, Any] = field(default_factory=dict)
     follower: Follower | None = None
+
+
+def with_sources(specs: dict[str, ComponentSpec], sources: dict[str, Any]) -> dict[str, ComponentSpec]:
+    """The components, these with another `source`. Raises `Invalid` if there is none of that name."""
+    for name in sources:
+        if name not in specs:
+            raise Invalid(
+                f"component is {name!r}; the blueprint has: {', '.join(sorted(specs))}",
+                field="component",
+                mend=suggestion(name, specs),
+            )
+    inputs = {name: {**specs[name].inputs, "source": source} for name, source in sources.items()}
+    return {**specs, **{name: replace(specs[name], inputs=each) for name, each in inputs.items()}}
 
 
 def decide(env: Environment | None, create: Create, context: Context) -> Iterator[Event]:
@@ -85,7 +101,7 @@ def decide(env: Environment | None, create: Create, context: Context) -> Iterato
         created_by=created.by,
     )
     about = {"id": create.id, "name": create.name, "project": create.project, "tier": create.tier}
-    specs = {**render(blueprint, inputs, create.tier, about), **create.besides}
+    specs = with_sources({**render(blueprint, inputs, create.tier, about), **create.besides}, create.sources)
     components = {
         name: materialise(env, name, spec, context.library, ref.bundle)
         for name, spec in specs.items()

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from twin.domain.blueprint import Blueprint, ComponentSpec, effective_inputs, render
+from twin.domain.component_inputs import validate_inputs
 from twin.domain.decider import Context
-from twin.domain.desire import complete, desire, materialise
+from twin.domain.desire import complete, component, desire, materialise
 from twin.domain.environment import Component, Desired, Environment
 from twin.domain.errors import Invalid
 from twin.domain.events import Event
@@ -21,18 +23,20 @@ from twin.domain.signals.base import Signal
 class Update(Signal, tag="update", frozen=True, kw_only=True):
     """What is not given stays. `inputs` are merged over the present ones; a null input goes back to its default.
 
-    `allow_data_loss` permits to remove or replace a component together with its data.
+    `allow_data_loss` permits to remove or replace a component together with its data. `sources`, of a preview's
+    components, are given by the service.
     """
 
     blueprint: str | None = None
     inputs: dict[str, Any] | None = None
     labels: dict[str, str] | None = None
     allow_data_loss: bool = False
+    sources: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 def decide(env: Environment, update: Update, context: Context) -> Iterator[Event]:
     """Render anew and merge three ways: what the update does not touch keeps what other signals made of it."""
-    if update.blueprint is None and update.inputs is None and update.labels is None:
+    if update.blueprint is None and update.inputs is None and update.labels is None and not update.sources:
         raise Invalid("update changes nothing: it names no blueprint, inputs or labels", field="inputs")
     if update.labels is not None:
         check_labels(update.labels)
@@ -54,6 +58,11 @@ def decide(env: Environment, update: Update, context: Context) -> Iterator[Event
         said = _said(now, name, frozenset(update.inputs or ()))
         if (merged := _merge(env, name, old.get(name), new.get(name), context, ref.bundle, said)) is not None:
             components[name] = merged
+    for name, source in update.sources.items():
+        wanted = component(env, name)
+        type_ = context.library.type(wanted.type, field="component")
+        taken = validate_inputs(name, type_, {**components[name].inputs, "source": source})
+        components[name] = replace(components[name], inputs=taken)
     desired: Desired = replace(
         env.desired,
         blueprint=ref,

@@ -1,0 +1,309 @@
+"""Pull requests with previews, from the forge to the environment and back: everything real but the forge."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.service.previews.model_forge import REPOSITORY, ModelForge, ModelForges
+from twin.domain.decider import Cause
+from twin.domain.environment import Environment
+from twin.domain.errors import Blocked, Forbidden, Invalid, NotFound, Transient
+from twin.domain.identity import TWIN
+from twin.domain.previews.config import CloneFrom, SourceConfig
+from twin.domain.previews.inputs import CommandGiven, Hint
+from twin.domain.previews.names import pull_id
+from twin.domain.previews.pull_request import Origin, PullRequest
+from twin.domain.previews.pulls import PULL_REQUEST
+from twin.domain.previews.source import PREVIEW_SOURCE
+from twin.domain.targets import Target
+from twin.domain.twin import ENVIRONMENT
+from twin.service.component_logs import ComponentLogs
+from twin.service.previews.deploying import Deploying
+from twin.service.previews.looking import Looking
+from twin.service.previews.publishing import Publishing
+from twin.service.previews.pull_errands import PullErrands
+from twin.service.previews.source_errands import SourceErrands
+from twin.service.previews.sources import PreviewSources
+from twin.service.principals import Principal, Request
+from twin.testing.blueprints import TYPES
+from twin.testing.world import ADMIN, World, open_world
+
+FORGE = "gitea/main"
+A, B, C = "a" * 40, "b" * 40, "c" * 40
+
+
+class Scene:
+    """A world whose worker runs errands too."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.forge = ModelForge()
+        forges = ModelForges({FORGE: self.forge})
+        looking = Looking(world.store, forges)
+        deploying = Deploying(world.store, TYPES, forges, world.changes, world.clock)
+        publishing = Publishing(forges, ComponentLogs(world.store, world.targets))
+        world.errands[PULL_REQUEST.kind] = PullErrands(world.store, world.changes, looking, deploying, publishing)
+        world.errands[PREVIEW_SOURCE.kind] = SourceErrands(world.store, forges, world.changes, world.clock)
+        self.sources = PreviewSources(world.store, world.changes, lambda: frozenset({"gitea"}))
+        self._deliveries = 0
+
+    async def configure(self, **more: Any) -> None:
+        given = {"forge": FORGE, "repository": REPOSITORY, "project": "shop", "blueprint": "guestbook", **more}
+        await self.sources.put("guestbook", SourceConfig(**given), self.world.request())
+        await self.settle()
+
+    def origin(self, number: int) -> Origin:
+        return Origin(source="guestbook", forge=FORGE, repository=REPOSITORY, number=number, project="shop")
+
+    async def hint(self, number: int = 42) -> None:
+        """A webhook comes."""
+        self._deliveries += 1
+        given = Hint(origin=self.origin(number), delivery=f"d{self._deliveries}", what="pull_request")
+        await self.give(number, given)
+
+    async def command(self, text: str, number: int = 42, permission: Any = "write") -> None:
+        self._deliveries += 1
+        command, _, argument = text.partition(" ")
+        given = CommandGiven(
+            origin=self.origin(number),
+            comment=f"c{self._deliveries}",
+            command=command,
+            argument=argument,
+            by="bo",
+            permission=permission,
+        )
+        await self.give(number, given)
+
+    async def give(self, number: int, given: Any) -> None:
+        entity = pull_id("guestbook", number)
+        await self.world.store.transact(lambda tx: tx.transition(PULL_REQUEST.kind, entity, given, Cause(TWIN)))
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Let a minute pass: more than it takes to be sure, less than to reconcile."""
+        await self.world.engine.run_until_quiet(until=self.world.clock.now() + MINUTE)
+
+    async def pull(self, number: int = 42) -> PullRequest:
+        row = await self.world.store.entity(PULL_REQUEST.kind, pull_id("guestbook", number))
+        assert row is not None
+        state: PullRequest = row.state
+        return state
+
+    async def environment(self, number: int = 42) -> Environment | None:
+        row = await self.world.store.named(ENVIRONMENT.kind, "shop", f"pr-{number}")
+        return row.state if row is not None else None
+
+    async def shown(self, number: int = 42) -> str | None:
+        """The commit that lives."""
+        env = await self.environment(number)
+        if env is None or env.certificate is not None:
+            return None
+        ref: str = env.desired.components["app"].inputs["source"]["ref"]
+        return ref
+
+
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    async with open_world() as world:
+        await world.store.transact(lambda tx: tx.put_target(Target(name=FORGE, provider="gitea")))
+        yield Scene(world)
+
+
+async def test_a_pull_request_is_opened_pushed_to_and_closed(scene: Scene) -> None:
+    await scene.configure()
+    scene.forge.open(42, A)
+    await scene.hint()
+    env = await scene.environment()
+    assert env is not None
+    assert (env.tier, env.desired.labels["pr"]) == ("preview", "42")
+    assert env.desired.components["app"].inputs["source"] == {"git": f"https://forge.test/{REPOSITORY}.git", "ref": A}
+    assert scene.forge.statuses[A].outcome == "success"
+    assert scene.forge.deployments[A].outcome == "success"
+    assert "Preview: ready" in scene.forge.comments[42]
+
+    scene.forge.change(42, head_sha=B)
+    await scene.hint()
+    assert await scene.shown() == B
+    assert scene.forge.statuses[B].outcome == "success"
+
+    scene.forge.change(42, state="closed")
+    await scene.hint()
+    gone = await scene.environment()
+    assert gone is not None
+    assert gone.id == env.id
+    assert gone.certificate is not None
+    assert scene.forge.statuses[B].outcome == "inactive"
+    assert "Proven gone" in scene.forge.comments[42]
+    assert scene.world.outside.standing == {}
+
+
+async def test_reopened_it_comes_back(scene: Scene) -> None:
+    await scene.configure()
+    scene.forge.open(42, A)
+    await scene.hint()
+    first = await scene.environment()
+    scene.forge.change(42, state="closed")
+    await scene.hint()
+    scene.forge.change(42, state="open", head_sha=C)
+    await scene.hint()
+    second = await scene.environment()
+    assert first is not None
+    assert second is not None
+    assert first.id != second.id
+    assert await scene.shown() == C
+
+
+async def test_missed_webhooks_are_caught_up_with(scene: Scene) -> None:
+    await scene.configure()
+    scene.forge.open(42, A)
+    await scene.world.engine.run_until_quiet(until=scene.world.clock.now() + timedelta(minutes=6))
+    assert await scene.shown() == A
+    scene.forge.change(42, state="merged")
+    await scene.world.engine.run_until_quiet(until=scene.world.clock.now() + timedelta(minutes=6))
+    assert await scene.shown() is None
+
+
+async def test_a_listing_that_fails_destroys_nothing(scene: Scene) -> None:
+    await scene.configure()
+    scene.forge.open(42, A)
+    await scene.hint()
+    scene.forge.failing = {"open_pulls": [Transient("cut")] * 3, "pull": [Transient("down")] * 3}
+    await scene.hint()
+    await scene.world.engine.run_until_quiet(until=scene.world.clock.now() + timedelta(minutes=30))
+    assert await scene.shown() == A
+
+
+async def test_no_more_live_at_once_than_may_and_the_next_comes_when_one_goes(scene: Scene) -> None:
+    await scene.configure(max_live=1)
+    for number, sha in ((42, A), (43, B)):
+        scene.forge.open(number, sha)
+        await scene.hint(number)
+    assert await scene.shown(42) == A
+    assert await scene.environment(43) is None
+    assert "Preview: queued" in scene.forge.comments[43]
+    scene.forge.change(42, state="closed")
+    await scene.hint(42)
+    assert await scene.shown(43) == B
+
+
+async def test_a_clone_of_an_environment_with_its_data(scene: Scene) -> None:
+    await scene.world.create("staging")
+    await scene.world.run_until_quiet()
+    clone = CloneFrom(environment="shop/staging", data="full")
+    await scene.configure(blueprint=None, clone_from=clone)
+    scene.forge.open(42, A)
+    await scene.hint()
+    env = await scene.environment()
+    assert env is not None
+    assert env.desired.seed is not None
+    assert (env.desired.seed.name, env.desired.seed.mode) == ("staging", "full")
+    assert await scene.shown() == A
+
+
+async def test_what_the_blueprint_refuses_is_told_and_tried_again_with_the_next_commit(scene: Scene) -> None:
+    await scene.configure(component="nothing")
+    scene.forge.open(42, A)
+    await scene.hint()
+    assert await scene.environment() is None
+    assert scene.forge.statuses[A].outcome == "failure"
+    assert "nothing" in scene.forge.comments[42]
+    await scene.configure(component="app")
+    assert await scene.shown() == A
+
+
+async def test_a_name_that_is_taken_by_another_environment_is_not_touched(scene: Scene) -> None:
+    taken = await scene.world.create("pr-42")
+    await scene.world.run_until_quiet()
+    await scene.configure()
+    scene.forge.open(42, A)
+    await scene.hint()
+    assert scene.forge.statuses[A].outcome == "failure"
+    scene.forge.change(42, state="closed")
+    await scene.hint()
+    assert (await scene.world.env(taken)).certificate is None
+
+
+async def test_a_removed_source_takes_all_its_previews_away(scene: Scene) -> None:
+    await scene.configure()
+    scene.forge.open(42, A)
+    await scene.hint()
+    await scene.sources.remove("guestbook", scene.world.request())
+    await scene.settle()
+    await scene.settle()
+    assert await scene.shown() is None
+    assert (await scene.sources.get("guestbook", ADMIN)).status == "removed"
+
+
+async def test_the_repositorys_own_file_narrows(scene: Scene) -> None:
+    await scene.configure()
+    scene.forge.files[".twin/preview.yaml"] = b"paths: [docs/**]"
+    scene.forge.open(42, A)
+    await scene.hint()
+    assert await scene.environment() is None
+    scene.forge.files[".twin/preview.yaml"] = b"max_live: 99"
+    scene.forge.change(42, head_sha=B)
+    await scene.hint()
+    assert "max_live" in scene.forge.comments[42].replace("\\", ""), "it may not widen"
+    scene.forge.files[".twin/preview.yaml"] = b"paths: ["
+    scene.forge.change(42, head_sha=C)
+    await scene.hint()
+    assert "no YAML" in scene.forge.comments[42].replace("\\", "")
+
+
+async def test_commands(scene: Scene) -> None:
+    await scene.configure()
+    scene.forge.open(42, A)
+    await scene.hint()
+    await scene.command("destroy", permission="read")
+    assert await scene.shown() == A, "whoever may not write may not destroy"
+    await scene.command("destroy")
+    assert await scene.shown() is None
+    await scene.command("redeploy")
+    assert await scene.shown() == A
+    before = (await scene.environment()).desired.expires_at  # type: ignore[union-attr]
+    await scene.command("extend 5d")
+    after = (await scene.environment()).desired.expires_at  # type: ignore[union-attr]
+    assert before is not None
+    assert after is not None
+    assert after > before
+    await scene.command("logs app")
+    assert "<details>" in scene.forge.comments[42]
+
+
+async def test_a_forge_that_wants_a_human_waits_for_one(scene: Scene) -> None:
+    await scene.configure()
+    scene.forge.open(42, A)
+    scene.forge.failing["pull"] = [Blocked("its token is refused", key="gitea/main/token", mend="give another")]
+    await scene.hint()
+    assert await scene.environment() is None
+    (block,) = await scene.world.store.blocks()
+    assert block.key == "gitea/main/token"
+    await scene.world.store.transact(lambda tx: tx.resolve_block(block.key, TWIN))
+    await scene.settle()
+    assert await scene.shown() == A
+
+
+async def test_who_may_configure_what(scene: Scene) -> None:
+    config = SourceConfig(forge=FORGE, repository=REPOSITORY, project="shop", blueprint="guestbook")
+    developer = Request(Principal("dev", (("shop", "developer"),)), "r1")
+    with pytest.raises(Forbidden):
+        await scene.sources.put("guestbook", config, developer)
+    await scene.configure()
+    assert [each.name for each in await scene.sources.all(developer.by)] == ["guestbook"]
+    assert await scene.sources.all(Principal("other", (("else", "admin"),))) == ()
+    with pytest.raises(NotFound):
+        await scene.sources.get("guestbook", Principal("other", (("else", "admin"),)))
+    with pytest.raises(Forbidden):
+        await scene.sources.remove("guestbook", developer)
+    wrong = SourceConfig(forge="gitea/mian", repository=REPOSITORY, project="shop", blueprint="guestbook")
+    with pytest.raises(Invalid, match="gitea/mian") as refused:
+        await scene.sources.put("other", wrong, scene.world.request())
+    assert refused.value.field == "forge"
+    assert "gitea/main" in (refused.value.mend or "")

@@ -1,0 +1,1 @@
+"""Previews of pull requests: what edges call about their sources, and the errands of pull requests and sources."""

@@ -1,0 +1,49 @@
+"""Publishing: the latest of what is to be said of a pull request, told to its forge."""
+
+from __future__ import annotations
+
+from twin.domain.errors import Problem
+from twin.domain.previews.inputs import Published
+from twin.domain.previews.pull_request import PullRequest
+from twin.domain.previews.words import CONTEXT, Publication, marker, with_logs
+from twin.ports.forge import OpenForges, Report
+from twin.service.component_logs import ComponentLogs
+from twin.service.principals import Principal
+
+LINES = 60
+"""Of a component's log, for whoever asked."""
+
+
+class Publishing:
+    """Runs the errands `publish:…`."""
+
+    def __init__(self, forges: OpenForges, logs: ComponentLogs) -> None:
+        self._forges = forges
+        self._logs = logs
+
+    async def publish(self, pull: str, state: PullRequest, said: Publication) -> Published:
+        """Tell the sink. Repeated, it says the same in the same place."""
+        origin = state.origin
+        forge = await self._forges.forge(origin.forge)
+        report = Report(context=CONTEXT, outcome=said.outcome, summary=said.summary, url=said.url)
+        match said.sink:
+            case "comment":
+                body = said.body if said.logs is None else await self._with_logs(state, said)
+                await forge.put_comment(origin.repository, origin.number, marker(pull), body)
+            case "status":
+                await forge.report(origin.repository, said.sha, report)
+            case "deployment":
+                await forge.deploy(origin.repository, said.sha, said.environment or origin.source, report)
+        return Published(sink=said.sink, digest=said.digest)
+
+    async def _with_logs(self, state: PullRequest, said: Publication) -> str:
+        assert said.logs is not None
+        if state.environment is None or not state.environment.alive:
+            return with_logs(said.body, said.logs, "There is no environment.")
+        reader = Principal(f"{state.origin.repository}#{state.origin.number}", ((state.origin.project, "viewer"),))
+        try:
+            lines = await self._logs.read(state.environment.id, said.logs, reader, lines=LINES)
+            text = "\n".join([line.text async for line in lines])
+        except Problem as problem:  # what is wrong is an answer too
+            text = problem.message
+        return with_logs(said.body, said.logs, text)
