@@ -29,6 +29,8 @@ from twin.domain.component_type import ComponentType
 from twin.domain.deciders import DECIDERS
 from twin.domain.errors import Unavailable
 from twin.domain.inbox import INBOX
+from twin.domain.previews.pulls import PULL_REQUEST
+from twin.domain.previews.source import PREVIEW_SOURCE
 from twin.engine.embedded.names import new_name
 from twin.engine.embedded.worker import Worker
 from twin.engine.execute import Executor
@@ -46,6 +48,12 @@ from twin.service.history import History
 from twin.service.inbox_errands import InboxErrands
 from twin.service.inboxes import Inboxes
 from twin.service.personal_access import PersonalAccess
+from twin.service.previews.deploying import Deploying
+from twin.service.previews.looking import Looking
+from twin.service.previews.publishing import Publishing
+from twin.service.previews.pull_errands import PullErrands
+from twin.service.previews.source_errands import SourceErrands
+from twin.service.previews.sources import PreviewSources
 from twin.service.principals import Tokens
 from twin.service.project_members import ProjectMembers
 from twin.service.publishing import Blueprints
@@ -129,10 +137,8 @@ def _bind(
     work: bool,
 ) -> Bound:
     clock, changes, name = SystemClock(), LocalChanges(), new_name()
-    translations = {kind: form.translate for kind, form in FORMS.items()}
-    errands: dict[str, Errands] = {
-        INBOX.kind: InboxErrands(store, forges, PullNews(store), translations, changes, clock),
-    }
+    component_logs = ComponentLogs(store, opened)
+    errands = _errands(types, store, forges, component_logs, changes, clock)
     executor = Executor(
         worker=name,
         store=store,
@@ -156,12 +162,13 @@ def _bind(
         history=History(store, changes),
         blueprints=Blueprints(store, types, clock, max_bytes=settings.max_bundle_bytes),
         targets=Targets(store, vault, {**kinds, **forge_kinds()}),
+        preview_sources=PreviewSources(store, changes, frozenset(forges.kinds)),
         backups=Backups(store, settings.data_dir),
         blocks=Blocks(store, changes),
         revealing=Revealing(store, vault),
         project_members=ProjectMembers(store, changes),
         personal_access=PersonalAccess(store, vault),
-        logs=ComponentLogs(store, opened),
+        logs=component_logs,
         inboxes=Inboxes(store, vault, changes),
         tokens=Tokens(store),
         refusals=Refusals(store),
@@ -171,6 +178,24 @@ def _bind(
         ready=ready,
     )
     return Bound(settings=settings, kinds=kinds, store=store, services=services, worker=worker)
+
+
+def _errands(
+    types: Mapping[str, ComponentType],
+    store: SqlStore,
+    forges: OpenedForges,
+    logs: ComponentLogs,
+    changes: LocalChanges,
+    clock: SystemClock,
+) -> dict[str, Errands]:
+    """Who does what entities other than environments need."""
+    translations = {kind: form.translate for kind, form in FORMS.items()}
+    deploying = Deploying(store, types, forges, changes, clock)
+    return {
+        INBOX.kind: InboxErrands(store, forges, PullNews(store), translations, changes, clock),
+        PULL_REQUEST.kind: PullErrands(store, changes, Looking(store, forges), deploying, Publishing(forges, logs)),
+        PREVIEW_SOURCE.kind: SourceErrands(store, forges, changes, clock),
+    }
 
 
 def serve(settings: Settings, *, worker: bool = True) -> None:

@@ -15,6 +15,7 @@ from twin.service.credentials import Revealing
 from twin.service.history import History
 from twin.service.inboxes import Inboxes
 from twin.service.personal_access import PersonalAccess
+from twin.service.previews.sources import PreviewSources
 from twin.service.principals import Tokens
 from twin.service.project_members import ProjectMembers
 from twin.service.publishing import Blueprints
@@ -35,6 +36,7 @@ class Services(Struct, frozen=True, kw_only=True):
     blocks: Blocks
     revealing: Revealing
     project_members: ProjectMembers
+    preview_sources: PreviewSources
     personal_access: PersonalAccess
     logs: ComponentLogs
     inboxes: Inboxes

@@ -21,6 +21,7 @@ from api.cli import (
     local,
     members,
     plan,
+    previews,
     serve,
     signals,
     targets,
@@ -56,7 +57,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 of_environments = (up, environments, plan, entering, signals, credentials, members, destroy, history)
-for group in (*of_environments, blocks, targets, tokens):
+for group in (*of_environments, blocks, targets, previews, tokens):
     app.add_typer(group.app)
 for service in (serve, backup, local, doctor):
     app.add_typer(service.app)

@@ -33,6 +33,7 @@ from api.http.members import (
 )
 from api.http.operations import get_operation
 from api.http.parameters import asked, expected_version, keyed, refuse_unknown
+from api.http.preview_sources import PreviewSourceController
 from api.http.problems import HANDLERS, REFUSALS
 from api.http.signals import send_signal
 from api.http.streams import Stopping
@@ -51,6 +52,7 @@ ROUTES: list[Any] = [
     BlockController,
     EnvironmentController,
     EventController,
+    PreviewSourceController,
     ProjectController,
     TargetController,
     acknowledge_credential,

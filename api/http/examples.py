@@ -7,8 +7,10 @@ from typing import Any
 
 from twin.domain.component_type import ComponentType
 from twin.domain.identity import Actor
+from twin.domain.previews.config import SourceConfig
 from twin.ports.provider import UNKNOWN, Change, LogLine
 from twin.ports.store import Verification
+from twin.service.previews.sources import SourceView
 from twin.service.views import (
     Accepted,
     BlockView,
@@ -280,3 +282,25 @@ TYPE = ComponentType(
     stateful=True,
 )
 VERIFICATION = Verification(entities=12, events=345, heads={_ID: _DIGEST})
+
+NEW_SOURCE: dict[str, Any] = {
+    "forge": "github/main",
+    "repository": "acme/guestbook",
+    "project": "shop",
+    "blueprint": "guestbook",
+    "inputs": {"greeting": "pull request ${pr.number}"},
+    "ttl": "3d",
+}
+SOURCE = SourceView(
+    name="guestbook",
+    status="ready",
+    config=SourceConfig(
+        forge="github/main",
+        repository="acme/guestbook",
+        project="shop",
+        blueprint="guestbook",
+        inputs={"greeting": "pull request ${pr.number}"},
+        ttl=259_200.0,
+    ),
+    live=("pr_guestbook_42",),
+)

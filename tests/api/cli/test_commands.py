@@ -227,6 +227,14 @@ def test_a_forge_is_a_target_that_nothing_stands_on(twin: Twin, tmp_path: Path) 
     refused = twin("target", "add", "gitea/other", "--config", "url=git.example.com", "--credential", f"token=@{token}")
     assert refused.code == Exit.REFUSED
     assert "config.url" in refused.err
+    source = ("--forge", "gitea/main", "--repository", "acme/page", "--project", "shop", "--blueprint", "page")
+    assert "acme/page at gitea/main" in twin("preview", "set", "page", *source, "--ttl", "2d").out
+    assert "0 of 5" in twin("preview", "ls").out
+    assert "Previews of page in project shop" in twin("preview", "show", "page").out
+    wrong = twin("preview", "set", "page", *source, "--ttl", "soon")
+    assert (wrong.code, "ttl" in wrong.err) == (Exit.REFUSED, True)
+    assert "0 previews" in twin("preview", "rm", "page").out
+    assert twin("preview", "show", "nothing").code == Exit.NOT_FOUND
     assert twin("target", "remove", "gitea/main").code == Exit.DONE
     assert "Nothing is blocked" in twin("blocks").err
     assert twin("blocks", "resolve", "x/y/z").code == Exit.NOT_FOUND

@@ -40,6 +40,7 @@ from twin.service.credentials import Revealing
 from twin.service.history import History
 from twin.service.inboxes import Inboxes
 from twin.service.personal_access import PersonalAccess
+from twin.service.previews.sources import PreviewSources
 from twin.service.principals import Tokens, hash_of
 from twin.service.project_members import ProjectMembers
 from twin.service.publishing import Blueprints
@@ -153,6 +154,7 @@ class World:
             revealing=Revealing(self.store, self.vault),
             logs=ComponentLogs(self.store, Open(self.chatty)),
             refusals=Refusals(self.store),
+            preview_sources=PreviewSources(self.store, self.changes, frozenset({"gitea", "github"})),
             inboxes=Inboxes(self.store, self.vault, self.changes),
             tokens=Tokens(self.store),
             types=TYPES,

@@ -48,7 +48,7 @@ class Scene:
         publishing = Publishing(forges, ComponentLogs(world.store, world.targets))
         world.errands[PULL_REQUEST.kind] = PullErrands(world.store, world.changes, looking, deploying, publishing)
         world.errands[PREVIEW_SOURCE.kind] = SourceErrands(world.store, forges, world.changes, world.clock)
-        self.sources = PreviewSources(world.store, world.changes, lambda: frozenset({"gitea"}))
+        self.sources = PreviewSources(world.store, world.changes, frozenset({"gitea"}))
         self._deliveries = 0
 
     async def configure(self, **more: Any) -> None:

@@ -14,7 +14,7 @@ from twin.domain.errors import StepFailure
 from twin.domain.identity import TWIN
 from twin.domain.previews.inputs import Hint, SlotGranted
 from twin.domain.previews.names import pull_id
-from twin.domain.previews.pull_request import PullRequest
+from twin.domain.previews.pull_request import Origin, PullRequest
 from twin.domain.previews.pulls import PULL_REQUEST
 from twin.domain.previews.source import PREVIEW_SOURCE, RECONCILE, WAKE, PreviewSource, Reconciled, Woken
 from twin.domain.previews.trouble import task_failed
@@ -23,7 +23,6 @@ from twin.ports.changes import Changes
 from twin.ports.clock import Clock
 from twin.ports.forge import OpenForges
 from twin.ports.store import Claimed, Store, Tx
-from twin.service.previews.hearing import origin_of
 
 _PAGE = 200
 
@@ -104,6 +103,18 @@ class SourceErrands:
 
         await self._store.transact(wake)
         self._changes.notify(pull)
+
+
+def origin_of(source: PreviewSource, number: int) -> Origin:
+    """Where a pull request of a source is."""
+    config = source.config
+    return Origin(
+        source=source.name,
+        forge=config.forge,
+        repository=config.repository,
+        number=number,
+        project=config.project,
+    )
 
 
 def _give(tx: Tx, entity: str, hint: Hint) -> None:

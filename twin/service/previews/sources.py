@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from msgspec import Struct
 
 from twin.domain.errors import Invalid, NotFound
@@ -30,7 +28,7 @@ class SourceView(Struct, frozen=True, kw_only=True):
 class PreviewSources:
     """What edges call. `forges`: the kinds of forges that are installed."""
 
-    def __init__(self, store: Store, changes: Changes, forges: Callable[[], frozenset[str]]) -> None:
+    def __init__(self, store: Store, changes: Changes, forges: frozenset[str]) -> None:
         self._store = store
         self._changes = changes
         self._forges = forges
@@ -81,7 +79,7 @@ class PreviewSources:
                 return tuple(found)
 
     def _check_forge(self, tx: Tx, config: SourceConfig) -> None:
-        forges = [each.name for each in tx.targets() if each.provider in self._forges()]
+        forges = [each.name for each in tx.targets() if each.provider in self._forges]
         if config.forge not in forges:
             near = near_misses(config.forge, forges)
             raise Invalid(
