@@ -42,7 +42,7 @@ class ServiceInputs(Struct, frozen=True, forbid_unknown_fields=True):
     replicas: Annotated[int, Meta(ge=0, le=50, extra_json_schema=SCALABLE)] = 1
     env: dict[str, str | int] = field(default_factory=dict)
     region: Annotated[str, Meta(extra_json_schema=IMMUTABLE)] = "north"
-    source: dict[str, str] | None = None
+    source: dict[str, str] = field(default_factory=dict)
 
 
 TYPES: Mapping[str, ComponentType] = {

@@ -111,11 +111,10 @@ def _merge(
     before = materialise(env, name, old, context.library, bundle, kept=present)
     inputs = dict(present.inputs)
     for field in before.inputs.keys() | wanted.inputs.keys():
-        if field in said or before.inputs.get(field) != wanted.inputs.get(field):
-            if field in wanted.inputs:
-                inputs[field] = wanted.inputs[field]
-            else:
-                inputs.pop(field, None)
+        if field not in wanted.inputs:  # another type, which does not know it, be it null
+            inputs.pop(field, None)
+        elif field in said or before.inputs.get(field) != wanted.inputs[field]:
+            inputs[field] = wanted.inputs[field]
     spec = replace(new, inputs=inputs, needs=tuple(sorted(new.needs)))
     target = wanted.target if wanted.target != before.target else present.target
     return replace(materialise(env, name, spec, context.library, bundle, kept=present), target=target)
