@@ -193,7 +193,9 @@ def _errands(
     deploying = Deploying(store, types, forges, changes, clock)
     return {
         INBOX.kind: InboxErrands(store, forges, PullNews(store), translations, changes, clock),
-        PULL_REQUEST.kind: PullErrands(store, changes, Looking(store, forges), deploying, Publishing(forges, logs)),
+        PULL_REQUEST.kind: PullErrands(
+            store, changes, Looking(store, forges), deploying, Publishing(store, forges, logs)
+        ),
         PREVIEW_SOURCE.kind: SourceErrands(store, forges, changes, clock),
     }
 

@@ -45,7 +45,7 @@ class Scene:
         forges = ModelForges({FORGE: self.forge})
         looking = Looking(world.store, forges)
         deploying = Deploying(world.store, TYPES, forges, world.changes, world.clock)
-        publishing = Publishing(forges, ComponentLogs(world.store, world.targets))
+        publishing = Publishing(world.store, forges, ComponentLogs(world.store, world.targets))
         world.errands[PULL_REQUEST.kind] = PullErrands(world.store, world.changes, looking, deploying, publishing)
         world.errands[PREVIEW_SOURCE.kind] = SourceErrands(world.store, forges, world.changes, world.clock)
         self.sources = PreviewSources(world.store, world.changes, frozenset({"gitea"}))
@@ -307,3 +307,23 @@ async def test_who_may_configure_what(scene: Scene) -> None:
         await scene.sources.put("other", wrong, scene.world.request())
     assert refused.value.field == "forge"
     assert "gitea/main" in (refused.value.mend or "")
+
+
+async def test_closing_ends_what_somebody_has_protected(scene: Scene) -> None:
+    await scene.configure()
+    scene.forge.open(42, A)
+    await scene.hint()
+    env = await scene.environment()
+    assert env is not None
+    await scene.world.send(env.id, "protect")
+    scene.forge.change(42, state="closed")
+    await scene.hint()
+    assert await scene.shown() is None
+
+
+async def test_what_was_said_by_somebody_who_died_is_said_again(scene: Scene) -> None:
+    await scene.configure()
+    scene.forge.open(42, A)
+    scene.forge.failing["report"] = [Transient("no answer")] * 3
+    await scene.hint()
+    assert scene.forge.statuses[A].outcome == "success"

@@ -24,6 +24,7 @@ from twin.domain.signals.create import Create
 from twin.domain.signals.destroy import Destroy
 from twin.domain.signals.extend import Extend
 from twin.domain.signals.retry import Retry
+from twin.domain.signals.unprotect import Unprotect
 from twin.domain.signals.update import Update
 from twin.domain.twin import ENVIRONMENT
 from twin.ports.changes import Changes
@@ -113,7 +114,9 @@ class Deploying:
     def _send_away(self, tx: Tx, env: Environment | None, cause: Cause) -> str | None:
         if env is None or env.released:
             return None
-        if env.desired.departure is None or not env.departing:
+        if not env.departing:
+            if env.desired.protected and env.desired.departure is None:  # closing ends what is protected too
+                self._signal(tx, env.id, Unprotect(), cause)
             self._signal(tx, env.id, Destroy(), cause)
         return env.id
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from twin.domain.decider import Cause
 from twin.domain.errors import Problem
+from twin.domain.identity import TWIN
 from twin.domain.previews.inputs import Published
-from twin.domain.previews.pull_request import PullRequest
-from twin.domain.previews.words import CONTEXT, Publication, marker, with_logs
+from twin.domain.previews.inputs import Publishing as Announced
+from twin.domain.previews.pull_request import SINKS, PullRequest
+from twin.domain.previews.pulls import PULL_REQUEST
+from twin.domain.previews.tasks import PUBLISH
+from twin.domain.previews.words import CONTEXT, Publication, marker, publication, with_logs
 from twin.ports.forge import OpenForges, Report
+from twin.ports.store import Claimed, Store, Tx
 from twin.service.component_logs import ComponentLogs
 from twin.service.principals import Principal
 
@@ -17,12 +23,29 @@ LINES = 60
 class Publishing:
     """Runs the errands `publish:…`."""
 
-    def __init__(self, forges: OpenForges, logs: ComponentLogs) -> None:
+    def __init__(self, store: Store, forges: OpenForges, logs: ComponentLogs) -> None:
+        self._store = store
         self._forges = forges
         self._logs = logs
 
-    async def publish(self, pull: str, state: PullRequest, said: Publication) -> Published:
+    async def publish(self, task: Claimed) -> Published | None:
         """Tell the sink. Repeated, it says the same in the same place."""
+        pull = task.entity
+
+        def announce(tx: Tx) -> tuple[PullRequest, Publication] | None:
+            state: PullRequest = tx.state(PULL_REQUEST.kind, pull)
+            said = next((publication(state, sink) for sink in SINKS if task.key == PUBLISH + sink), None)
+            if said is None:
+                return None
+            # Until it is answered, nobody knows what the sink shows: what is said meanwhile is said once more.
+            about = Announced(sink=said.sink, digest=said.digest)
+            tx.transition(PULL_REQUEST.kind, pull, about, Cause(TWIN, pull))
+            return state, said
+
+        found = await self._store.transact(announce)
+        return await self._tell(pull, *found) if found is not None else None
+
+    async def _tell(self, pull: str, state: PullRequest, said: Publication) -> Published:
         origin = state.origin
         forge = await self._forges.forge(origin.forge)
         report = Report(context=CONTEXT, outcome=said.outcome, summary=said.summary, url=said.url)

@@ -60,8 +60,7 @@ class PullErrands:
             return await self._deploying.see(task.entity, state)
         if task.key == SLOT:
             return await self._slot(task.entity, state)
-        said = next((publication(state, sink) for sink in SINKS if task.key == PUBLISH + sink), None)
-        return await self._publishing.publish(task.entity, state, said) if said is not None else None
+        return await self._publishing.publish(task)
 
     async def _slot(self, pull: str, state: PullRequest) -> None:
         """Take or free one: the pull request and its source change together, locked in the order of their ids."""
