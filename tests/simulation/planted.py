@@ -163,11 +163,11 @@ BUGS = (
     ),
     _one(
         "adoption of an old incarnation",
-        22,
+        11,
         "twin/domain/desire.py",
         " and not instance.removing:",
         ":",
-        "slow,transient,lost_reply,freeze",
+        "slow,quota",
     ),
     _one("certificate without settle time", 2, "twin/domain/planner.py", "not_before=settled,", "not_before=None,"),
     _one(
@@ -304,11 +304,10 @@ _under_epoch = _under_epoch""",
     ),
     _one(
         "an effect that was not seen is forgotten",
-        33,
+        26,
         "twin/domain/planner.py",
         'return "an attempt that was not seen to succeed may have changed it" if instance.unsure else ""',
         'return ""',
-        "lost_reply,rate_limit,quota",
     ),
     _one(
         "lock order: a task's row before its twin's",
