@@ -327,3 +327,43 @@ async def test_what_was_said_by_somebody_who_died_is_said_again(scene: Scene) ->
     scene.forge.failing["report"] = [Transient("no answer")] * 3
     await scene.hint()
     assert scene.forge.statuses[A].outcome == "success"
+
+
+async def test_how_long_a_preview_lives(scene: Scene) -> None:
+    async def ends() -> Any:
+        env = await scene.environment()
+        assert env is not None
+        return env.desired.expires_at
+
+    await scene.configure(ttl=3600.0, reconcile_every=86_400.0)
+    scene.forge.open(42, A)
+    await scene.hint()
+    first = await ends()
+    scene.forge.change(42, head_sha=B)
+    await scene.hint()
+    assert await ends() == first, "a push does not prolong it"
+    await scene.command("extend 2d")
+    longer = await ends()
+    assert longer > first + timedelta(days=1)
+    await scene.command("protect")
+    assert await ends() is None
+    await scene.command("unprotect")
+    assert await ends() is not None
+    await scene.world.engine.run_until_quiet(until=longer + timedelta(hours=1))
+    assert await scene.shown() is None
+    assert "redeploy" in scene.forge.comments[42]
+    await scene.command("redeploy")
+    assert await scene.shown() == B
+
+
+async def test_to_redeploy_mends_what_somebody_broke(scene: Scene) -> None:
+    await scene.configure()
+    scene.forge.open(42, A)
+    await scene.hint()
+    env = await scene.environment()
+    assert env is not None
+    before = len(await scene.world.events(env.id))
+    await scene.command("redeploy")
+    after = await scene.world.events(env.id)
+    assert "component_observed" in {each.type for each in after[before:]}
+    assert await scene.shown() == A

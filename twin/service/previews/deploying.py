@@ -22,6 +22,7 @@ from twin.domain.signals.base import Signal
 from twin.domain.signals.clone import Clone, creation
 from twin.domain.signals.create import Create
 from twin.domain.signals.destroy import Destroy
+from twin.domain.signals.detect_drift import DetectDrift
 from twin.domain.signals.extend import Extend
 from twin.domain.signals.retry import Retry
 from twin.domain.signals.unprotect import Unprotect
@@ -172,15 +173,26 @@ class Deploying:
         cause: Cause,
     ) -> str:
         sources = {recipe.component: source} if source is not None else {}
-        update = Update(inputs=recipe.inputs or None, sources=sources, allow_data_loss=True)
-        self._signal(tx, env.id, update, cause)
-        if now.done is not None and (ttl := _ttl(tx, wished, recipe)) is not None:
+        if sources or recipe.inputs:
+            # What a preview holds is a copy, or nothing that anybody would miss.
+            update = Update(inputs=recipe.inputs or None, sources=sources, allow_data_loss=True)
+            self._signal(tx, env.id, update, cause)
+        if (ttl := self._other_end(tx, env, wished, recipe)) is not None:
             self._signal(tx, env.id, Extend(ttl=ttl), cause)
-        if wished.protected:
-            self._signal(tx, env.id, Extend(ttl="never"), cause)
-        if env.failures and now.done is not None:
-            self._signal(tx, env.id, Retry(), cause)
+        if now.done is not None and now.done.sha == wished.sha:  # it was asked for once more
+            self._signal(tx, env.id, Retry() if env.failures else DetectDrift(), cause)
         return env.id
+
+    def _other_end(self, tx: Tx, env: Environment, wished: Wish, recipe: Recipe) -> str | float | None:
+        """How long it is to live from now on; None: as it is. It ends no earlier than it would have."""
+        ends = env.desired.expires_at
+        if wished.protected:
+            return "never" if ends is not None else None
+        if ends is None:  # protected until now, if anything ends it at all
+            blueprint, _ = library(tx, self._types).blueprint(str(env.desired.blueprint))
+            return _ttl(tx, wished, recipe) or blueprint.tier(env.tier).ttl
+        later = wished.until is not None and wished.until > ends
+        return _ttl(tx, wished, recipe) if later else None
 
     def _signal(self, tx: Tx, environment: str, signal: Signal, cause: Cause) -> None:
         tx.transition(ENVIRONMENT.kind, environment, signal, cause, library=library(tx, self._types))
