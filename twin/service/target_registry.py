@@ -8,6 +8,7 @@ from typing import Protocol
 from twin.domain.errors import Conflict, Invalid, NotFound
 from twin.domain.near import suggestion
 from twin.domain.platform import PLATFORM, PLATFORM_ID, Fact
+from twin.domain.previews.source import PREVIEW_SOURCE
 from twin.domain.targets import Target
 from twin.domain.twin import ENVIRONMENT
 from twin.ports.store import Store, Tx
@@ -81,14 +82,15 @@ class Targets:
         return await self._store.transact(look)
 
     async def remove(self, name: str, request: Request) -> None:
-        """Remove a target that no living environment stands on. Needs admin."""
+        """Remove a target that no living environment stands on, and no preview source has as its forge. Needs admin."""
         request.by.require("admin", "*")
         users = await self._users(name)
         if users:
             raise Conflict(
                 f"target {name} is used by {', '.join(users[:5])}{' …' if len(users) > 5 else ''}",
                 field="name",
-                mend="Destroy those environments first, or add a target of the same name that reaches the same server.",
+                mend="Destroy those environments, or remove those preview sources, first; or add a target of the same "
+                "name that reaches the same server.",
             )
 
         def drop(tx: Tx) -> bool:
@@ -113,8 +115,18 @@ class Targets:
                 if name in env.placements or any(c.target == name for c in env.desired.components.values()):
                     users.append(f"{row.project}/{row.name}")
             if page.next is None:
-                return users
+                return users + await self._sources(name)
             after = page.next
+
+    async def _sources(self, forge: str) -> list[str]:
+        """The preview sources whose forge this is."""
+        sources: list[str] = []
+        after: str | None = None
+        while True:
+            page = await self._store.entities(PREVIEW_SOURCE.kind, labels={"forge": forge}, after=after)
+            sources += [f"preview source {row.name}" for row in page.items]
+            if (after := page.next) is None:
+                return sources
 
     def _unsealed(self, tx: Tx, target: str) -> dict[str, str]:
         return {

@@ -40,6 +40,15 @@ async def test_a_source_is_configured_seen_changed_and_removed(world: World) -> 
 
 
 @pytest.mark.usefixtures("forge")
+async def test_a_forge_that_a_source_needs_stays(world: World) -> None:
+    async with world.client() as root:
+        await root.put("/v1/preview-sources/guestbook", json=SOURCE)
+        refused = await root.delete("/v1/targets/gitea/main")
+        assert refused.status_code == 409
+        assert "preview source guestbook" in refused.json()["detail"]
+
+
+@pytest.mark.usefixtures("forge")
 async def test_who_may_do_what(world: World) -> None:
     async with world.client() as root, world.client("dev") as dev, world.client("stranger") as stranger:
         assert (await dev.put("/v1/preview-sources/guestbook", json=SOURCE)).status_code == 403
