@@ -12,21 +12,40 @@ import pytest
 from tests.acceptance.blueprints import folder
 from tests.acceptance.conftest import Start
 from tests.acceptance.service import Json, Service
+from tests.acceptance.visitors import Visitors
 from tests.providers.gitea_world import Gitea, Repository
 from tests.waiting import eventually
 
 SECRET = "at least sixteen letters"
 PAGE = """
-import http.server, os, pathlib
-class Page(http.server.BaseHTTPRequestHandler):
+import os
+import pathlib
+import signal
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = False
+    request_queue_size = 128
+
+
+class Page(BaseHTTPRequestHandler):
     def do_GET(self):
+        said = pathlib.Path(__file__).with_name("page.txt").read_bytes()
         self.send_response(200)
+        self.send_header("Content-Length", str(len(said)))
         self.end_headers()
-        self.wfile.write(pathlib.Path(__file__).with_name("page.txt").read_bytes())
-    def log_message(self, *_):
+        self.wfile.write(said)
+
+    def log_message(self, *arguments):
         pass
-print("page is up", flush=True)
-http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Page).serve_forever()
+
+
+server = Server(("127.0.0.1", int(os.environ["PORT"])), Page)
+signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
+server.serve_forever(poll_interval=0.05)
+server.server_close()
 """
 
 
@@ -43,10 +62,20 @@ class Scene:
         view = self.environment(name)
         if view is None or view["url"] is None:
             return None
+        return self.opened(view["url"])
+
+    @staticmethod
+    def opened(url: str) -> str | None:
+        """What is behind a link; None if nothing answers. Names below `localhost` are loopback, which not every
+        system's resolver knows."""
+        link = httpx.URL(url)
         try:
-            return httpx.get(view["url"], trust_env=False, timeout=5).text
+            answer = httpx.get(
+                link.copy_with(host="127.0.0.1"), headers={"Host": link.netloc.decode()}, trust_env=False
+            )
         except httpx.TransportError:
             return None
+        return answer.text if answer.is_success else None
 
     def environment(self, name: str) -> Json | None:
         """The newest environment of a name."""
@@ -84,8 +113,11 @@ def scene(make_service: Start, gitea: Gitea, tmp_path: Path) -> Iterator[Scene]:
         "credentials": {"token": token, "webhook_secret": SECRET},
     }
     service.post("/v1/targets", target)
-    inputs = {"command": ["python", "-I", "-S", "app.py"], "stop_grace": 1}
-    service.publish(folder(tmp_path / "page", {"app": {"type": "process.service", "inputs": inputs}}, name="page"))
+    components: Json = {
+        "app": {"type": "process.service", "inputs": {"command": ["python", "-I", "-S", "app.py"], "stop_grace": 20}},
+        "web": {"type": "caddy.route", "inputs": {"host": "${env.name}--page", "to": "${app.outputs.urls}"}},
+    }
+    service.publish(folder(tmp_path / "page", components, name="page"))
     source = {"forge": "gitea/main", "repository": repository.full_name, "project": "shop", "blueprint": "page"}
     made = service.api.put("/v1/preview-sources/page", json=source)
     assert made.is_success, made.text
@@ -108,11 +140,16 @@ def test_a_pull_request_has_a_preview_until_it_is_closed(scene: Scene) -> None:
     service.environments.append(view["id"])
     link = re.search(r"\((http://[^)]+)\)", scene.comment(number))
     assert link is not None
-    assert httpx.get(link[1], trust_env=False).text == "first", "a link that works"
+    url = httpx.URL(link[1])
+    assert url.host == f"{name}--page.localhost", "a name that stays"
+    assert scene.opened(link[1]) == "first", "a link that works"
 
-    second = repository.commit("feature", {"page.txt": "second"})
-    eventually(lambda: scene.page(name) == "second", within=90, why=scene.why)
-    eventually(lambda: scene.status(second)[0] == "success", within=30, why=scene.why)
+    with Visitors(f"http://127.0.0.1:{url.port}", url.host) as visitors:
+        visitors.sees("first")
+        second = repository.commit("feature", {"page.txt": "second"})
+        visitors.sees("second")
+        eventually(lambda: scene.status(second)[0] == "success", within=60, why=scene.why)
+    assert visitors.failures == [], "nobody who looked meanwhile was turned away"
 
     repository.comment(number, "/twin extend 3d")
     eventually(lambda: "To ada, who asked" in scene.comment(number), within=30, why=lambda: scene.comment(number))
