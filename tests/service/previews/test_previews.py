@@ -60,10 +60,15 @@ class Scene:
         return Origin(source="guestbook", forge=FORGE, repository=REPOSITORY, number=number, project="shop")
 
     async def hint(self, number: int = 42) -> None:
-        """A webhook comes."""
+        """A webhook comes, and what follows from it."""
+        await self.say(number)
+        await self.settle()
+
+    async def say(self, number: int) -> None:
+        """A webhook comes, and nothing is done yet."""
         self._deliveries += 1
         given = Hint(origin=self.origin(number), delivery=f"d{self._deliveries}", what="pull_request")
-        await self.give(number, given)
+        await self._give(number, given)
 
     async def command(self, text: str, number: int = 42, permission: Any = "write") -> None:
         self._deliveries += 1
@@ -79,9 +84,12 @@ class Scene:
         await self.give(number, given)
 
     async def give(self, number: int, given: Any) -> None:
+        await self._give(number, given)
+        await self.settle()
+
+    async def _give(self, number: int, given: Any) -> None:
         entity = pull_id("guestbook", number)
         await self.world.store.transact(lambda tx: tx.transition(PULL_REQUEST.kind, entity, given, Cause(TWIN)))
-        await self.settle()
 
     async def settle(self) -> None:
         """Let a minute pass: more than it takes to be sure, less than to reconcile."""
