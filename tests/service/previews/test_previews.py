@@ -375,3 +375,29 @@ async def test_to_redeploy_mends_what_somebody_broke(scene: Scene) -> None:
     after = await scene.world.events(env.id)
     assert "component_observed" in {each.type for each in after[before:]}
     assert await scene.shown() == A
+
+
+async def test_what_strangers_may_name_means_nothing(scene: Scene) -> None:
+    await scene.configure(inputs={"greeting": "of ${pr.branch}"})
+    nasty = "../../x; rm -rf $(HOME) </details><script>@everyone"
+    scene.forge.open(42, A, head_branch=nasty, title=nasty, author=nasty)
+    await scene.hint()
+    env = await scene.environment()
+    assert env is not None
+    assert env.name == "pr-42"
+    assert env.desired.inputs["greeting"] == "of x-rm-rf-home-details-script-everyone"
+    for said in (scene.forge.comments[42], scene.forge.statuses[A].summary):
+        assert "script" not in said
+        assert "@everyone" not in said
+
+
+async def test_a_fork_gets_nothing_where_nothing_keeps_its_code_from_the_rest(scene: Scene) -> None:
+    await scene.configure(forks="allow")
+    scene.forge.open(42, A, head_repository="mallory/guestbook")
+    await scene.hint()
+    await scene.command(f"allow {A[:12]}")
+    assert await scene.environment() is None
+    scene.forge.change(42, head_sha=B)
+    await scene.hint()
+    assert await scene.environment() is None
+    assert scene.world.outside.standing == {}
