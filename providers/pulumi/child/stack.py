@@ -173,6 +173,8 @@ def _command() -> PulumiCommand:
         return PulumiCommand()
     except FileNotFoundError:
         raise CliMissing(_CLI) from None
+    except subprocess.CalledProcessError as failed:  # it was asked for its version, and perhaps killed at that
+        raise CliFailed(f"code: {failed.returncode}") from None
 
 
 def absent(said: str) -> bool:

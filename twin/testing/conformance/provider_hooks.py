@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 
 from twin.domain.component_type import ComponentType
 from twin.domain.errors import StepFailure
@@ -97,8 +98,9 @@ class ProviderHooks(ABC):
         await provider.remove(ref, self.step(self.inputs(0), {}))
 
     async def owned(self, provider: Provider, ref: ComponentRef) -> list[Resource]:
-        """The inventory of the reference's environment, in a fixed order."""
-        found = [resource async for resource in provider.owned(ref.environment)]
+        """The inventory of the reference's environment, in a fixed order; without the commands that remove it, which
+        tell of what happens to stand below it too."""
+        found = [replace(resource, removal="") async for resource in provider.owned(ref.environment)]
         return sorted(found, key=lambda resource: (resource.kind, resource.external_id))
 
     async def assert_as_applied(self, provider: Provider, ref: ComponentRef, applied: Applied, n: int = 0) -> None:
