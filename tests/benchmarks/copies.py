@@ -117,7 +117,8 @@ def main() -> None:
         sys.stdout.write(json.dumps(result) + "\n")
     finally:
         bank.service.close()
-        subprocess.run([sys.executable, "-m", "api.cli.main", "local", "stop"], env=bank.service.environ, check=False)
+        stop = [sys.executable, "-m", "api.cli.main", "local", "stop"]
+        subprocess.run(stop, env=bank.service.environ, stdout=subprocess.DEVNULL, check=False)
 
 
 if __name__ == "__main__":
