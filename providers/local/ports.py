@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 import socket
+import time
 
 from twin.domain.errors import Unavailable
 
@@ -19,6 +20,10 @@ QUEUE = 1024
 
 DEFERRED = 30
 """Seconds after which a connection is handed out although nothing was asked on it."""
+
+PATIENCE = 3.0
+"""Seconds in which a server that was killed lets go of its port: it counts as dead while its last threads still end,
+and they hold it."""
 
 _FIRST, _LAST = 15_000, 32_000
 
@@ -48,11 +53,21 @@ def listening(port: int) -> socket.socket:
 
 
 def choose(remembered: int | None) -> int:
-    """The remembered port while it is free, else a new one. Raises `Unavailable` if there is none."""
-    if remembered is not None and is_free(remembered):
+    """The remembered port if it is free, or becomes so in a moment, else a new one. Raises `Unavailable` if there is
+    none."""
+    if remembered is not None and _comes_free(remembered):
         return remembered
     for _ in range(200):
         port = _FIRST + secrets.randbelow(_LAST - _FIRST)
         if is_free(port):
             return port
     raise Unavailable(f"No free TCP port on {HOST} between {_FIRST} and {_LAST}.")
+
+
+def _comes_free(port: int) -> bool:
+    until = time.monotonic() + PATIENCE
+    while not is_free(port):
+        if time.monotonic() >= until:
+            return False
+        time.sleep(0.02)
+    return True
