@@ -73,7 +73,6 @@ class Mortal:
     def live(self, when: When, at: int) -> Life:
         """Create, scale, destroy; the victim dies at its `at`-th COMMIT about the environment, 0 for never."""
         self._lives += 1
-        self._fallen.clear()
         deaths = self._proxy.cuts
         self._proxy.arm(_OF_AN_ENVIRONMENT, when, at)
         name = f"dev-{self._lives}"
@@ -123,10 +122,9 @@ class Mortal:
         return self._service.start(*self._arguments, database_url=self._through)
 
     def _revive(self) -> None:
-        if (
-            self._fallen.is_set()
-        ):  # as long as this life lasts: a server killed in its work may fall again as it recovers
+        if self._fallen.is_set():
             self._servers.start(self._victim)
+            self._fallen.clear()
         if self._mortal.poll() is not None:
             self._mortal = self._start()
             if "serve" in self._arguments:
