@@ -9,16 +9,15 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Literal
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from twin.domain.codec import JsonCodec
 from twin.domain.decider import AT_ONCE, Context, EntityIndex, TaskSpec, backoff
 from twin.domain.errors import Blocked, StepFailure, Transient
 from twin.domain.operations import BlockRaised
 from twin.domain.steps import FireTimer, LiftBlock
 from twin.domain.timers import TIMERS
-from twin.domain.upcast import upcast_event, upcast_state
 
 SCHEMA_V = 1
 
@@ -155,16 +154,13 @@ class DropPlanned(Struct, frozen=True, kw_only=True, tag="drop_planned", tag_fie
 
 Event = DeliveryTaken | DeliveryHandled | DeliveriesTried | DeliveriesWoken | DropPlanned | BlockRaised
 
-_events: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
-_states = msgspec.json.Decoder(Inbox)
-_encoder = msgspec.json.Encoder()
 
-
-class InboxDecider:
+class InboxDecider(JsonCodec[Inbox, Event]):
     """See `twin.domain.decider.Decider`."""
 
     kind = "inbox"
     schema_v = SCHEMA_V
+    state, event = Inbox, Event
     shared = False
 
     def decide(self, state: Inbox | None, given: Input, context: Context) -> tuple[Event, ...]:
@@ -243,26 +239,6 @@ class InboxDecider:
     def index(self, state: Inbox) -> EntityIndex:
         """It belongs to no project."""
         return EntityIndex(project="", name=state.target, tier="", status="waiting" if state.waiting else "ready")
-
-    def encode_state(self, state: Inbox) -> bytes:
-        """The snapshot as JSON."""
-        return _encoder.encode(state)
-
-    def decode_state(self, body: bytes, schema_v: int) -> Inbox:
-        """A snapshot of this version; no older one exists."""
-        if schema_v == SCHEMA_V:
-            return _states.decode(body)
-        return msgspec.convert(upcast_state(msgspec.json.decode(body), schema_v, to=SCHEMA_V, steps={}), Inbox)
-
-    def encode_event(self, event: Event) -> bytes:
-        """One event as JSON."""
-        return _encoder.encode(event)
-
-    def decode_event(self, body: bytes, schema_v: int) -> Event:
-        """An event of this version; no older one exists."""
-        if schema_v == SCHEMA_V:
-            return _events.decode(body)
-        return msgspec.convert(upcast_event(msgspec.json.decode(body), schema_v, to=SCHEMA_V, steps={}), Event)  # type: ignore[no-any-return]
 
 
 INBOX = InboxDecider()

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-import msgspec
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from twin.domain.codec import JsonCodec
 from twin.domain.decider import AT_ONCE, Context, EntityIndex, TaskSpec
 from twin.domain.environment import Membership, Role
 from twin.domain.errors import NotFound
@@ -21,7 +21,6 @@ from twin.domain.naming import check_name
 from twin.domain.near import near_misses
 from twin.domain.steps import FireTimer
 from twin.domain.timers import TIMERS
-from twin.domain.upcast import upcast_event, upcast_state
 
 SCHEMA_V = 1
 
@@ -117,16 +116,13 @@ class EnvironmentsTold(Struct, frozen=True, kw_only=True, tag="environments_told
 
 Event = MemberSet | MemberRemoved | MembershipsEnded | EnvironmentsTold
 
-_events: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
-_states = msgspec.json.Decoder(Project)
-_encoder = msgspec.json.Encoder()
 
-
-class ProjectDecider:
+class ProjectDecider(JsonCodec[Project, Event]):
     """See `twin.domain.decider.Decider`."""
 
     kind = "project"
     schema_v = SCHEMA_V
+    state, event = Project, Event
     shared = True
 
     def decide(self, state: Project | None, given: Input, context: Context) -> tuple[Event, ...]:
@@ -174,26 +170,6 @@ class ProjectDecider:
     def index(self, state: Project) -> EntityIndex:
         """It lives under its own name."""
         return EntityIndex(project=state.name, name=state.name, tier="", status="ready")
-
-    def encode_state(self, state: Project) -> bytes:
-        """The snapshot as JSON."""
-        return _encoder.encode(state)
-
-    def decode_state(self, body: bytes, schema_v: int) -> Project:
-        """A snapshot of this version; no older one exists."""
-        if schema_v == SCHEMA_V:
-            return _states.decode(body)
-        return msgspec.convert(upcast_state(msgspec.json.decode(body), schema_v, to=SCHEMA_V, steps={}), Project)
-
-    def encode_event(self, event: Event) -> bytes:
-        """One event as JSON."""
-        return _encoder.encode(event)
-
-    def decode_event(self, body: bytes, schema_v: int) -> Event:
-        """An event of this version; no older one exists."""
-        if schema_v == SCHEMA_V:
-            return _events.decode(body)
-        return msgspec.convert(upcast_event(msgspec.json.decode(body), schema_v, to=SCHEMA_V, steps={}), Event)  # type: ignore[no-any-return]
 
 
 PROJECT = ProjectDecider()

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from twin.domain import decide as rules
+from twin.domain.codec import JsonCodec
 from twin.domain.decider import Context, EntityIndex, TaskSpec
 from twin.domain.environment import Environment
 from twin.domain.events import Event
 from twin.domain.evolve import evolve
 from twin.domain.status import status
 from twin.domain.timers import next_tasks
-from twin.domain.upcast import upcast_event, upcast_state
+from twin.domain.upcast import EVENTS, STATES
 
 SCHEMA_V = 3
 
-_events: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
-_states = msgspec.json.Decoder(Environment)
-_encoder = msgspec.json.Encoder()
 
-
-class EnvironmentDecider:
+class EnvironmentDecider(JsonCodec[Environment, Event]):
     """See `twin.domain.decider.Decider`."""
 
     kind = "environment"
     schema_v = SCHEMA_V
+    state, event = Environment, Event
+    older_states, older_events = STATES, EVENTS
     shared = False
 
     def decide(self, state: Environment | None, given: rules.Input, context: Context) -> tuple[Event, ...]:
@@ -55,26 +52,6 @@ class EnvironmentDecider:
             epoch=state.epoch,
             expires_at=state.desired.expires_at,
         )
-
-    def encode_state(self, state: Environment) -> bytes:
-        """The snapshot as JSON."""
-        return _encoder.encode(state)
-
-    def decode_state(self, body: bytes, schema_v: int) -> Environment:
-        """A snapshot of this or an older version."""
-        if schema_v == SCHEMA_V:
-            return _states.decode(body)
-        return msgspec.convert(upcast_state(msgspec.json.decode(body), schema_v, to=SCHEMA_V), Environment)
-
-    def encode_event(self, event: Event) -> bytes:
-        """One event as JSON."""
-        return _encoder.encode(event)
-
-    def decode_event(self, body: bytes, schema_v: int) -> Event:
-        """An event of this or an older version."""
-        if schema_v == SCHEMA_V:
-            return _events.decode(body)
-        return msgspec.convert(upcast_event(msgspec.json.decode(body), schema_v, to=SCHEMA_V), Event)  # type: ignore[no-any-return]
 
 
 ENVIRONMENT = EnvironmentDecider()

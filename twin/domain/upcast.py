@@ -7,13 +7,13 @@ history of v stays in tests/ for ever.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twin.domain.errors import Unavailable
 
 Plain = dict[str, Any]
-Upcasters = dict[int, Callable[[Plain], Plain]]
+Upcasters = Mapping[int, Callable[[Plain], Plain]]
 
 
 def _as_it_is(plain: Plain) -> Plain:

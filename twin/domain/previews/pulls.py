@@ -1,9 +1,8 @@
-"""PULL_REQUEST: the pull request as a Decider, and how its states and events are written down."""
+"""PULL_REQUEST: the pull request as a Decider."""
 
 from __future__ import annotations
 
-import msgspec
-
+from twin.domain.codec import JsonCodec
 from twin.domain.decider import Context, EntityIndex, TaskSpec
 from twin.domain.previews import decide as rules
 from twin.domain.previews.events import Event
@@ -13,20 +12,16 @@ from twin.domain.previews.pull_request import PullRequest
 from twin.domain.previews.standing import standing
 from twin.domain.previews.tasks import next_tasks
 from twin.domain.previews.words import phase
-from twin.domain.upcast import upcast_event, upcast_state
 
 SCHEMA_V = 1
 
-_events: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
-_states = msgspec.json.Decoder(PullRequest)
-_encoder = msgspec.json.Encoder()
 
-
-class PullRequestDecider:
+class PullRequestDecider(JsonCodec[PullRequest, Event]):
     """See `twin.domain.decider.Decider`."""
 
     kind = "pull_request"
     schema_v = SCHEMA_V
+    state, event = PullRequest, Event
     shared = False
 
     def decide(self, state: PullRequest | None, given: Input, context: Context) -> tuple[Event, ...]:
@@ -56,26 +51,6 @@ class PullRequestDecider:
             labels={"source": origin.source, "repository": origin.repository, "pr": str(origin.number)},
             live=standing(state) != "over" or bool(next_tasks(state)),
         )
-
-    def encode_state(self, state: PullRequest) -> bytes:
-        """The snapshot as JSON."""
-        return _encoder.encode(state)
-
-    def decode_state(self, body: bytes, schema_v: int) -> PullRequest:
-        """A snapshot of this version; no older one exists."""
-        if schema_v == SCHEMA_V:
-            return _states.decode(body)
-        return msgspec.convert(upcast_state(msgspec.json.decode(body), schema_v, to=SCHEMA_V, steps={}), PullRequest)
-
-    def encode_event(self, event: Event) -> bytes:
-        """One event as JSON."""
-        return _encoder.encode(event)
-
-    def decode_event(self, body: bytes, schema_v: int) -> Event:
-        """An event of this version; no older one exists."""
-        if schema_v == SCHEMA_V:
-            return _events.decode(body)
-        return msgspec.convert(upcast_event(msgspec.json.decode(body), schema_v, to=SCHEMA_V, steps={}), Event)  # type: ignore[no-any-return]
 
 
 PULL_REQUEST = PullRequestDecider()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-import msgspec
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from twin.domain.codec import JsonCodec
 from twin.domain.decider import AT_ONCE, Context, EntityIndex, TaskSpec
 from twin.domain.errors import Invalid, NotFound
 from twin.domain.naming import check_name
@@ -18,7 +18,6 @@ from twin.domain.previews.tasks import PREVIEWS, forge_queue
 from twin.domain.previews.trouble import TaskFailed, Trouble, trouble
 from twin.domain.steps import FireTimer, LiftBlock
 from twin.domain.timers import TIMERS
-from twin.domain.upcast import upcast_event, upcast_state
 
 SCHEMA_V = 1
 
@@ -185,16 +184,13 @@ Event = (
     | BlockRaised
 )
 
-_events: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
-_states = msgspec.json.Decoder(PreviewSource)
-_encoder = msgspec.json.Encoder()
 
-
-class PreviewSourceDecider:
+class PreviewSourceDecider(JsonCodec[PreviewSource, Event]):
     """See `twin.domain.decider.Decider`."""
 
     kind = "preview_source"
     schema_v = SCHEMA_V
+    state, event = PreviewSource, Event
     shared = False
 
     def decide(self, state: PreviewSource | None, given: Input, context: Context) -> tuple[Event, ...]:
@@ -233,26 +229,6 @@ class PreviewSourceDecider:
             labels={"repository": state.config.repository, "forge": state.config.forge},
             live=not state.at_rest,
         )
-
-    def encode_state(self, state: PreviewSource) -> bytes:
-        """The snapshot as JSON."""
-        return _encoder.encode(state)
-
-    def decode_state(self, body: bytes, schema_v: int) -> PreviewSource:
-        """A snapshot of this version; no older one exists."""
-        if schema_v == SCHEMA_V:
-            return _states.decode(body)
-        return msgspec.convert(upcast_state(msgspec.json.decode(body), schema_v, to=SCHEMA_V, steps={}), PreviewSource)
-
-    def encode_event(self, event: Event) -> bytes:
-        """One event as JSON."""
-        return _encoder.encode(event)
-
-    def decode_event(self, body: bytes, schema_v: int) -> Event:
-        """An event of this version; no older one exists."""
-        if schema_v == SCHEMA_V:
-            return _events.decode(body)
-        return msgspec.convert(upcast_event(msgspec.json.decode(body), schema_v, to=SCHEMA_V, steps={}), Event)  # type: ignore[no-any-return]
 
 
 PREVIEW_SOURCE = PreviewSourceDecider()
