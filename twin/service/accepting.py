@@ -10,9 +10,11 @@ from msgspec.structs import replace
 
 from twin.domain.digest import digest
 from twin.domain.errors import Conflict, Invalid, NotFound, PreconditionFailed
+from twin.domain.library import Library
 from twin.domain.operations import OperationAccepted, OperationEnded
 from twin.domain.project import PROJECT, Project, project_id
 from twin.domain.signals.base import Signal
+from twin.domain.signals.clone import Clone, creation
 from twin.domain.signals.create import Create
 from twin.domain.twin import ENVIRONMENT
 from twin.ports.store import IdempotentReply, OperationRow, Transition, Tx
@@ -99,6 +101,11 @@ def with_members(tx: Tx, create: Create) -> Create:
     there to be told."""
     project: Project | None = tx.shared(PROJECT.kind, project_id(create.project))
     return create if project is None else replace(create, project_members=project.members)
+
+
+def creation_of(tx: Tx, source: str, clone: Clone, offered: Library) -> Create:
+    """What creates the clone of an environment as it is now; the source is locked with that."""
+    return with_members(tx, creation(tx.state(KIND, source), clone, tx.version(KIND, source), offered))
 
 
 def check_version(tx: Tx, entity: str, if_match: int | None) -> None:

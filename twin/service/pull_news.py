@@ -17,8 +17,7 @@ from twin.domain.pulls import Permission
 from twin.ports.deliveries import Comment, News
 from twin.ports.store import Store, StoredDelivery, Tx
 from twin.service.inbox_errands import Telling
-
-_PAGE = 100
+from twin.service.paging import every
 
 
 class PullNews(Struct, frozen=True):
@@ -34,14 +33,7 @@ class PullNews(Struct, frozen=True):
         """What each source's pull request is told."""
         tellings = []
         for source in await self._sources(delivery.target, news.repository):
-            config = source.config
-            origin = Origin(
-                source=source.name,
-                forge=config.forge,
-                repository=config.repository,  # as it is configured: forges do not care about its case
-                number=news.number,
-                project=config.project,
-            )
+            origin = source.origin(news.number)
             if news.comment is None:
                 tellings.append(_hint(origin, delivery, news))
             else:
@@ -54,15 +46,10 @@ class PullNews(Struct, frozen=True):
 
     async def _sources(self, forge: str, repository: str) -> list[PreviewSource]:
         """Names of repositories are the same in capitals, on all forges."""
-        found: list[PreviewSource] = []
-        after: str | None = None
-        while True:
-            page = await self.store.entities(PREVIEW_SOURCE.kind, labels={"forge": forge}, limit=_PAGE, after=after)
-            states: list[PreviewSource] = [row.state for row in page.items]
-            found += [each for each in states if each.config.repository.casefold() == repository.casefold()]
-            if (after := page.next) is None:
-                # Locks are taken in the order of ids.
-                return sorted(found, key=lambda source: pull_id(source.name, 0))
+        rows = every(self.store, PREVIEW_SOURCE.kind, labels={"forge": forge})
+        found = [row.state async for row in rows if row.state.config.repository.casefold() == repository.casefold()]
+        # Locks are taken in the order of ids.
+        return sorted(found, key=lambda source: pull_id(source.name, 0))
 
     async def _known_head(self, origin: Origin, delivery: StoredDelivery) -> str | None:
         """The last commit as it was known when the comment came in: however long it takes until that is read, what was

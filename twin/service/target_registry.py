@@ -13,6 +13,7 @@ from twin.domain.targets import Target
 from twin.domain.twin import ENVIRONMENT
 from twin.ports.store import Store, Tx
 from twin.ports.vault import Vault
+from twin.service.paging import every
 from twin.service.principals import Principal, Request
 from twin.service.views import TargetView
 
@@ -107,26 +108,12 @@ class Targets:
 
     async def _users(self, name: str) -> list[str]:
         users: list[str] = []
-        after: str | None = None
-        while True:
-            page = await self._store.entities(ENVIRONMENT.kind, limit=500, after=after)
-            for row in page.items:
-                env = row.state
-                if name in env.placements or any(c.target == name for c in env.desired.components.values()):
-                    users.append(f"{row.project}/{row.name}")
-            if page.next is None:
-                return users + await self._sources(name)
-            after = page.next
-
-    async def _sources(self, forge: str) -> list[str]:
-        """The preview sources whose forge this is."""
-        sources: list[str] = []
-        after: str | None = None
-        while True:
-            page = await self._store.entities(PREVIEW_SOURCE.kind, labels={"forge": forge}, after=after)
-            sources += [f"preview source {row.name}" for row in page.items]
-            if (after := page.next) is None:
-                return sources
+        async for row in every(self._store, ENVIRONMENT.kind):
+            env = row.state
+            if name in env.placements or any(c.target == name for c in env.desired.components.values()):
+                users.append(f"{row.project}/{row.name}")
+        sources = every(self._store, PREVIEW_SOURCE.kind, labels={"forge": name})
+        return users + [f"preview source {row.name}" async for row in sources]
 
     def _unsealed(self, tx: Tx, target: str) -> dict[str, str]:
         return {

@@ -15,13 +15,13 @@ from msgspec.structs import replace
 from twin.domain.component_type import ComponentType
 from twin.domain.decider import Context, Decider, transition
 from twin.domain.desire import signal_name
-from twin.domain.environment import Environment, Follower
+from twin.domain.environment import Environment
 from twin.domain.errors import Invalid, NotFound, PreconditionFailed, Rejected
 from twin.domain.identity import EnvironmentId
 from twin.domain.near import near_misses
 from twin.domain.planner import plan
 from twin.domain.signals.base import Signal
-from twin.domain.signals.clone import Clone, creation
+from twin.domain.signals.clone import Clone
 from twin.domain.signals.create import Create
 from twin.domain.signals.update import Update
 from twin.domain.steps import Plan
@@ -36,6 +36,7 @@ from twin.service.accepting import (
     body_of,
     check_name,
     check_version,
+    creation_of,
     known_reply,
     no_operation,
     remember,
@@ -104,15 +105,9 @@ class Twins:
         return await self._accepted(accept)
 
     async def send(
-        self,
-        environment_id: str,
-        signal: Signal,
-        request: Request,
-        *,
-        if_match: int | None = None,
-        follower: Follower | None = None,
+        self, environment_id: str, signal: Signal, request: Request, *, if_match: int | None = None
     ) -> Accepted:
-        """Send a signal. `if_match`: only if the twin's version is still this. `follower` is told of a clone."""
+        """Send a signal. `if_match`: only if the twin's version is still this."""
         row = await self._row(environment_id, request.by, signal.role)
         self._refuse_create(signal)
         self._refuse_given(signal)
@@ -126,8 +121,7 @@ class Twins:
             if signal.expect_plan is not None:
                 self._check_plan(tx, row.entity, signal, request)
             if isinstance(signal, Clone):
-                clone = replace(signal, id=fresh, follower=follower)
-                return self._clone(tx, row.entity, clone, request, body)
+                return self._clone(tx, row.entity, replace(signal, id=fresh), request, body)
             return self._transition(tx, row.entity, signal, request, body)
 
         return await self._accepted(accept)
@@ -274,21 +268,18 @@ class Twins:
     def _clone(self, tx: Tx, source: str, clone: Clone, request: Request, body: str) -> _Outcome:
         """Both twins in one transaction. The source is locked first: its id is the older one."""
         offered = library(tx, self._types)
-        create = self._creation(tx, source, clone)
+        create = creation_of(tx, source, clone, offered)
         check_name(tx, create)
         tx.transition(KIND, source, clone, request.cause, library=offered)
         return self._transition(tx, clone.id, create, request, body)
-
-    def _creation(self, tx: Tx, source: str, clone: Clone) -> Create:
-        env = tx.state(KIND, source)
-        return with_members(tx, creation(env, clone, tx.version(KIND, source), library(tx, self._types)))
 
     def _imagine_sent(self, tx: Tx, entity: str, signal: Signal, request: Request) -> Environment:
         """What a signal would lead to: for a clone, the new environment."""
         if not isinstance(signal, Clone):
             return self._imagine(tx, tx.state(KIND, entity), signal, request)
         self._imagine(tx, tx.state(KIND, entity), signal, request)  # what the source refuses
-        create = self._creation(tx, entity, replace(signal, id=self._clock.fresh_id("env")))
+        clone = replace(signal, id=self._clock.fresh_id("env"))
+        create = creation_of(tx, entity, clone, library(tx, self._types))
         check_name(tx, create)
         return self._imagine(tx, None, create, request)
 

@@ -14,6 +14,7 @@ from twin.domain.errors import Invalid, NotFound
 from twin.domain.naming import check_name
 from twin.domain.operations import BlockRaised
 from twin.domain.previews.config import SourceConfig, check_config
+from twin.domain.previews.pull_request import Origin
 from twin.domain.previews.tasks import PREVIEWS, forge_queue
 from twin.domain.previews.trouble import TaskFailed, Trouble, trouble
 from twin.domain.steps import FireTimer, LiftBlock
@@ -57,6 +58,17 @@ class PreviewSource(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def at_rest(self) -> bool:
         """Whether it was removed and nothing of it lives any more."""
         return self.removed and not self.live and not self.queue and self.reconciled == self.generation
+
+    def origin(self, number: int) -> Origin:
+        """Where a pull request of it is, its repository as it is configured: forges do not care about its case."""
+        config = self.config
+        return Origin(
+            source=self.name,
+            forge=config.forge,
+            repository=config.repository,
+            number=number,
+            project=config.project,
+        )
 
     def ahead(self, pull: str) -> int | None:
         """How many wait before it; None if it does not wait."""

@@ -8,18 +8,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec import Struct
+
 from twin.domain.component_type import ComponentType
 from twin.domain.decider import Cause
 from twin.domain.environment import Environment, Follower
-from twin.domain.errors import Problem, Terminal, Transient, Unavailable
+from twin.domain.errors import Terminal
 from twin.domain.identity import Actor, EnvironmentId
+from twin.domain.previews.config import CloneFrom
 from twin.domain.previews.inputs import Deployed, EnvironmentIs
 from twin.domain.previews.judging import Recipe
 from twin.domain.previews.pull_request import PullRequest, Wish
 from twin.domain.previews.pulls import PULL_REQUEST
 from twin.domain.previews.standing import deploy_due, wish
 from twin.domain.signals.base import Signal
-from twin.domain.signals.clone import Clone, creation
+from twin.domain.signals.clone import Clone
 from twin.domain.signals.create import Create
 from twin.domain.signals.destroy import Destroy
 from twin.domain.signals.detect_drift import DetectDrift
@@ -32,8 +35,9 @@ from twin.ports.changes import Changes
 from twin.ports.clock import Clock
 from twin.ports.forge import OpenForges
 from twin.ports.store import EntityRow, Store, Tx
-from twin.service.accepting import check_name, with_members
+from twin.service.accepting import check_name, creation_of, with_members
 from twin.service.offers import library
+from twin.service.previews.committing import committed
 from twin.service.previews.seeing import seen
 
 TIER = "preview"
@@ -62,29 +66,24 @@ class Deploying:
         if wished is None or not deploy_due(state):
             return
         row = await self._environment(pull, state)
-        source = await self._source(state, wished.recipe) if wished.recipe is not None else None
+        source = await self._source(state, wished.recipe) if wished.recipe is not None else {}
 
         def give(tx: Tx) -> str | None:
             env: Environment | None = tx.state(ENVIRONMENT.kind, row.entity) if row is not None else None
             now: PullRequest = tx.state(PULL_REQUEST.kind, pull)
             if wish(now) != wished or not deploy_due(now):
                 return None  # something else is wanted by now
-            cause = Cause(Actor("pull_request", f"{now.origin.repository}#{now.origin.number}"), pull)
+            asking = _Asking(tx, self._types, pull, now, wished)
             if wished.recipe is None:
-                asked = self._send_away(tx, env, cause)
+                asked = asking.away(env)
             elif env is None or env.released:
-                asked = self._create(tx, pull, now, wished, wished.recipe, source, cause)
+                asked = asking.create(wished.recipe, source, EnvironmentId(self._clock.fresh_id("env")))
             else:
-                asked = self._update(tx, env, now, wished, wished.recipe, source, cause)
-            tx.transition(PULL_REQUEST.kind, pull, Deployed(wish=wished, environment=asked), cause)
+                asked = asking.update(env, wished.recipe, source)
+            tx.transition(PULL_REQUEST.kind, pull, Deployed(wish=wished, environment=asked), asking.cause)
             return asked
 
-        try:
-            asked = await self._store.transact(give)
-        except Unavailable as refusal:
-            raise Transient(refusal.message) from None
-        except Problem as problem:
-            raise Terminal(problem.message, field=problem.field, mend=problem.mend) from None
+        asked = await committed(self._store, give)
         for each in (pull, asked):
             if each is not None:
                 self._changes.notify(each)
@@ -107,102 +106,105 @@ class Deploying:
             row = await self._store.named(ENVIRONMENT.kind, recipe.project, recipe.name) or row
         return row if row is not None and _is_its(row.state, pull) else None
 
-    async def _source(self, state: PullRequest, recipe: Recipe) -> dict[str, Any] | None:
+    async def _source(self, state: PullRequest, recipe: Recipe) -> dict[str, Any]:
         assert state.pull is not None
         forge = await self._forges.forge(state.origin.forge)
         return {"git": forge.clone_url(recipe.repository), "ref": state.pull.head_sha}
 
-    def _send_away(self, tx: Tx, env: Environment | None, cause: Cause) -> str | None:
+
+class _Asking(Struct, frozen=True):
+    """One transaction that asks the environment of the pull request `pull`, which is `now` like this, to be as
+    wished. What is asked returns the environment's id."""
+
+    tx: Tx
+    types: Mapping[str, ComponentType]
+    pull: str
+    now: PullRequest
+    wished: Wish
+
+    @property
+    def cause(self) -> Cause:
+        """The pull request."""
+        origin = self.now.origin
+        return Cause(Actor("pull_request", f"{origin.repository}#{origin.number}"), self.pull)
+
+    def away(self, env: Environment | None) -> str | None:
+        """Have it destroyed, if it is there."""
         if env is None or env.released:
             return None
         if not env.departing:
             if env.desired.protected and env.desired.departure is None:  # closing ends what is protected too
-                self._signal(tx, env.id, Unprotect(), cause)
-            self._signal(tx, env.id, Destroy(), cause)
+                self._signal(env.id, Unprotect())
+            self._signal(env.id, Destroy())
         return env.id
 
-    def _create(
-        self,
-        tx: Tx,
-        pull: str,
-        now: PullRequest,
-        wished: Wish,
-        recipe: Recipe,
-        source: dict[str, Any] | None,
-        cause: Cause,
-    ) -> str:
-        fresh = EnvironmentId(self._clock.fresh_id("env"))
+    def create(self, recipe: Recipe, source: dict[str, Any], fresh: EnvironmentId) -> str:
+        """Ask for a new one, with that id."""
+        origin = self.now.origin
         given: dict[str, Any] = {
             "id": fresh,
             "name": recipe.name,
             "tier": TIER,
-            "ttl": _ttl(tx, wished, recipe),
+            "ttl": self._ttl(recipe),
             "inputs": recipe.inputs,
-            "labels": {"pr": str(now.origin.number), "preview-source": now.origin.source},
-            "sources": {recipe.component: source} if source is not None else {},
-            "follower": Follower(kind=PULL_REQUEST.kind, entity=pull),
+            "labels": {"pr": str(origin.number), "preview-source": origin.source},
+            "sources": {recipe.component: source},
+            "follower": Follower(kind=PULL_REQUEST.kind, entity=self.pull),
         }
-        offered = library(tx, self._types)
         if recipe.clone_from is None:
-            create = Create(project=recipe.project, blueprint=recipe.blueprint or "", **given)
+            create = with_members(self.tx, Create(project=recipe.project, blueprint=recipe.blueprint or "", **given))
+            check_name(self.tx, create)
         else:
-            project, _, name = recipe.clone_from.environment.partition("/")
-            origin = tx.find(ENVIRONMENT.kind, project, name)
-            if origin is None:
-                raise Terminal(
-                    f"{recipe.clone_from.environment}, which previews are cloned from, is not there",
-                    mend="Create it, or have the preview source name another one.",
-                )
-            clone = Clone(data=recipe.clone_from.data, **given)
-            create = creation(tx.state(ENVIRONMENT.kind, origin), clone, tx.version(ENVIRONMENT.kind, origin), offered)
-            tx.transition(ENVIRONMENT.kind, origin, clone, cause, library=offered)
-        check_name(tx, create)
-        tx.transition(ENVIRONMENT.kind, fresh, with_members(tx, create), cause, library=offered)
-        if wished.protected:
-            self._signal(tx, fresh, Extend(ttl="never"), cause)
+            create = self._cloned(recipe.clone_from, given)
+        self._signal(fresh, create)
+        if self.wished.protected:
+            self._signal(fresh, Extend(ttl="never"))
         return fresh
 
-    def _update(
-        self,
-        tx: Tx,
-        env: Environment,
-        now: PullRequest,
-        wished: Wish,
-        recipe: Recipe,
-        source: dict[str, Any] | None,
-        cause: Cause,
-    ) -> str:
-        sources = {recipe.component: source} if source is not None else {}
-        if sources or recipe.inputs:
-            # What a preview holds is a copy, or nothing that anybody would miss.
-            update = Update(inputs=recipe.inputs or None, sources=sources, allow_data_loss=True)
-            self._signal(tx, env.id, update, cause)
-        if (ttl := self._other_end(tx, env, wished, recipe)) is not None:
-            self._signal(tx, env.id, Extend(ttl=ttl), cause)
-        if now.done is not None and now.done.sha == wished.sha:  # it was asked for once more
-            self._signal(tx, env.id, Retry() if env.failures else DetectDrift(), cause)
+    def _cloned(self, clone_from: CloneFrom, given: dict[str, Any]) -> Create:
+        project, _, name = clone_from.environment.partition("/")
+        origin = self.tx.find(ENVIRONMENT.kind, project, name)
+        if origin is None:
+            raise Terminal(
+                f"{clone_from.environment}, which previews are cloned from, is not there",
+                mend="Create it, or have the preview source name another one.",
+            )
+        clone = Clone(data=clone_from.data, **given)
+        create = creation_of(self.tx, origin, clone, library(self.tx, self.types))
+        check_name(self.tx, create)
+        self._signal(origin, clone)
+        return create
+
+    def update(self, env: Environment, recipe: Recipe, source: dict[str, Any]) -> str:
+        """Ask the one that stands to show the commit. What it holds is a copy, or nothing that anybody would miss."""
+        sources = {recipe.component: source}
+        self._signal(env.id, Update(inputs=recipe.inputs or None, sources=sources, allow_data_loss=True))
+        if (ttl := self._other_end(env, recipe)) is not None:
+            self._signal(env.id, Extend(ttl=ttl))
+        if self.now.done is not None and self.now.done.sha == self.wished.sha:  # it was asked for once more
+            self._signal(env.id, Retry() if env.failures else DetectDrift())
         return env.id
 
-    def _other_end(self, tx: Tx, env: Environment, wished: Wish, recipe: Recipe) -> str | float | None:
+    def _other_end(self, env: Environment, recipe: Recipe) -> str | float | None:
         """How long it is to live from now on; None: as it is. It ends no earlier than it would have."""
-        ends = env.desired.expires_at
-        if wished.protected:
+        ends, until = env.desired.expires_at, self.wished.until
+        if self.wished.protected:
             return "never" if ends is not None else None
         if ends is None:  # protected until now, if anything ends it at all
-            blueprint, _ = library(tx, self._types).blueprint(str(env.desired.blueprint))
-            return _ttl(tx, wished, recipe) or blueprint.tier(env.tier).ttl
-        later = wished.until is not None and wished.until > ends
-        return _ttl(tx, wished, recipe) if later else None
+            blueprint, _ = library(self.tx, self.types).blueprint(str(env.desired.blueprint))
+            return self._ttl(recipe) or blueprint.tier(env.tier).ttl
+        return self._ttl(recipe) if until is not None and until > ends else None
 
-    def _signal(self, tx: Tx, environment: str, signal: Signal, cause: Cause) -> None:
-        tx.transition(ENVIRONMENT.kind, environment, signal, cause, library=library(tx, self._types))
+    def _ttl(self, recipe: Recipe) -> float | None:
+        """Seconds from now: what the source says, and at least until somebody has asked for."""
+        until = self.wished.until
+        asked = (until - self.tx.now).total_seconds() if until is not None else None
+        times = [seconds for seconds in (recipe.ttl, asked) if seconds is not None]
+        return max(1.0, *times) if times else None
 
-
-def _ttl(tx: Tx, wished: Wish, recipe: Recipe) -> float | None:
-    """Seconds from now: what the source says, and at least until somebody has asked for."""
-    asked = (wished.until - tx.now).total_seconds() if wished.until is not None else None
-    times = [seconds for seconds in (recipe.ttl, asked) if seconds is not None]
-    return max(1.0, *times) if times else None
+    def _signal(self, environment: str, signal: Signal) -> None:
+        offered = library(self.tx, self.types)
+        self.tx.transition(ENVIRONMENT.kind, environment, signal, self.cause, library=offered)
 
 
 def _is_its(env: Environment, pull: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twin.domain.decider import Cause
-from twin.domain.errors import Problem, StepFailure, Terminal, Transient, Unavailable
+from twin.domain.errors import StepFailure
 from twin.domain.identity import TWIN
 from twin.domain.previews.inputs import SlotFreed, SlotGranted, SlotQueued
 from twin.domain.previews.names import source_id
@@ -18,6 +18,7 @@ from twin.domain.previews.trouble import task_failed
 from twin.domain.previews.words import publication
 from twin.ports.changes import Changes
 from twin.ports.store import Claimed, Store, Tx
+from twin.service.previews.committing import committed
 from twin.service.previews.deploying import Deploying
 from twin.service.previews.looking import Looking
 from twin.service.previews.publishing import Publishing
@@ -86,13 +87,7 @@ class PullErrands:
             tx.transition(PULL_REQUEST.kind, pull, told, cause)
             return True
 
-        try:
-            changed = await self._store.transact(give)
-        except Unavailable as refusal:
-            raise Transient(refusal.message) from None
-        except Problem as problem:
-            raise Terminal(problem.message, mend=problem.mend) from None
-        if changed:
+        if await committed(self._store, give):
             self._changes.notify(pull)
             self._changes.notify(source)
 

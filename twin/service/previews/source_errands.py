@@ -14,7 +14,7 @@ from twin.domain.errors import StepFailure
 from twin.domain.identity import TWIN
 from twin.domain.previews.inputs import Hint, SlotGranted
 from twin.domain.previews.names import pull_id
-from twin.domain.previews.pull_request import Origin, PullRequest
+from twin.domain.previews.pull_request import PullRequest
 from twin.domain.previews.pulls import PULL_REQUEST
 from twin.domain.previews.source import PREVIEW_SOURCE, RECONCILE, WAKE, PreviewSource, Reconciled, Woken
 from twin.domain.previews.trouble import task_failed
@@ -23,8 +23,7 @@ from twin.ports.changes import Changes
 from twin.ports.clock import Clock
 from twin.ports.forge import OpenForges
 from twin.ports.store import Claimed, Store, Tx
-
-_PAGE = 200
+from twin.service.paging import every
 
 
 class SourceErrands:
@@ -41,12 +40,7 @@ class SourceErrands:
         row = await self._store.entity(PREVIEW_SOURCE.kind, task.entity)
         if row is None:
             return None
-        try:
-            if task.key == RECONCILE:
-                return await self._reconcile(row.state)
-            return await self._wake(task)
-        except StepFailure as failure:
-            return task_failed(task.key, failure)
+        return await self._reconcile(row.state) if task.key == RECONCILE else await self._wake(task)
 
     def failed(self, task: Claimed, failure: StepFailure) -> Any:
         """It is tried again."""
@@ -71,21 +65,14 @@ class SourceErrands:
         return Reconciled(generation=source.generation, mark=listing.mark)
 
     async def _known(self, source: PreviewSource) -> dict[int, PullRequest]:
-        found: dict[int, PullRequest] = {}
-        after: str | None = None
-        while True:
-            page = await self._store.entities(
-                PULL_REQUEST.kind, labels={"source": source.name}, limit=_PAGE, after=after
-            )
-            found |= {row.state.origin.number: row.state for row in page.items}
-            if (after := page.next) is None:
-                return found
+        rows = every(self._store, PULL_REQUEST.kind, labels={"source": source.name})
+        return {row.state.origin.number: row.state async for row in rows}
 
     async def _hint(self, source: PreviewSource, numbers: Iterable[int]) -> None:
         delivery = self._clock.fresh_id("rec")
         for number in sorted(numbers):
             entity = pull_id(source.name, number)
-            hint = Hint(origin=origin_of(source, number), delivery=delivery, what="reconciliation")
+            hint = Hint(origin=source.origin(number), delivery=delivery, what="reconciliation")
             await self._store.transact(partial(_give, entity=entity, hint=hint))
             self._changes.notify(entity)
 
@@ -103,18 +90,6 @@ class SourceErrands:
 
         await self._store.transact(wake)
         self._changes.notify(pull)
-
-
-def origin_of(source: PreviewSource, number: int) -> Origin:
-    """Where a pull request of a source is."""
-    config = source.config
-    return Origin(
-        source=source.name,
-        forge=config.forge,
-        repository=config.repository,
-        number=number,
-        project=config.project,
-    )
 
 
 def _give(tx: Tx, entity: str, hint: Hint) -> None:

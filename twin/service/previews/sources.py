@@ -11,6 +11,7 @@ from twin.domain.previews.names import source_id
 from twin.domain.previews.source import PREVIEW_SOURCE, Configure, PreviewSource, RemoveSource
 from twin.ports.changes import Changes
 from twin.ports.store import Store, Tx
+from twin.service.paging import every
 from twin.service.principals import Principal, Request
 
 
@@ -70,13 +71,8 @@ class PreviewSources:
 
     async def all(self, by: Principal) -> tuple[SourceView, ...]:
         """Those that the principal may see, by name."""
-        found: list[SourceView] = []
-        after: str | None = None
-        while True:
-            page = await self._store.entities(PREVIEW_SOURCE.kind, after=after)
-            found += [_view(row.state) for row in page.items if by.may("viewer", row.state.config.project)]
-            if (after := page.next) is None:
-                return tuple(found)
+        rows = every(self._store, PREVIEW_SOURCE.kind)
+        return tuple([_view(row.state) async for row in rows if by.may("viewer", row.state.config.project)])
 
     def _check_forge(self, tx: Tx, config: SourceConfig) -> None:
         forges = [each.name for each in tx.targets() if each.provider in self._forges]
