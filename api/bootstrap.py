@@ -115,9 +115,10 @@ async def bound(settings: Settings, *, upgrade: bool | None = None, work: bool =
     store = open_store(settings.database_url, deciders=DECIDERS, clock=SystemClock(), upgrade=upgrade)
     try:
         await check_vault(store, vault)
-        opened, forges = OpenedTargets(store, vault, kinds), OpenedForges(store, vault, forge_kinds())
+        hubs = forge_kinds()
+        opened, forges = OpenedTargets(store, vault, kinds), OpenedForges(store, vault, hubs)
         try:
-            yield _bind(settings, kinds, types, store, vault, opened, forges, work=work)
+            yield _bind(settings, kinds, hubs, types, store, vault, opened, forges, work=work)
         finally:
             await forges.close()
             await opened.close()
@@ -128,6 +129,7 @@ async def bound(settings: Settings, *, upgrade: bool | None = None, work: bool =
 def _bind(
     settings: Settings,
     kinds: dict[str, ProviderKind],
+    hubs: dict[str, ForgeKind],
     types: Mapping[str, ComponentType],
     store: SqlStore,
     vault: AeadVault,
@@ -161,8 +163,8 @@ def _bind(
         twins=Twins(store, types, changes, clock, worker, Previewing(store, types, opened, vault, clock)),
         history=History(store, changes),
         blueprints=Blueprints(store, types, clock, max_bytes=settings.max_bundle_bytes),
-        targets=Targets(store, vault, {**kinds, **forge_kinds()}),
-        preview_sources=PreviewSources(store, changes, frozenset(forges.kinds)),
+        targets=Targets(store, vault, {**kinds, **hubs}),
+        preview_sources=PreviewSources(store, changes, frozenset(hubs)),
         backups=Backups(store, settings.data_dir),
         blocks=Blocks(store, changes),
         revealing=Revealing(store, vault),

@@ -6,7 +6,7 @@ The structs name the few fields that are read, so that a forge may add, drop or 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, TypeVar
 from urllib.parse import parse_qs
 
@@ -116,6 +116,24 @@ def _json(headers: Mapping[str, str], body: bytes) -> bytes | str:
         return body
     found = parse_qs(body.decode(), max_num_fields=10).get("payload", [])
     return found[0] if found else b""
+
+
+def translated(
+    event: str, headers: Mapping[str, str], body: bytes, *, is_pull: Callable[[CommentEvent], bool]
+) -> News | Nothing:
+    """See `twin.ports.deliveries.Translates`. The forges that are known have the same names for it; `is_pull`: how this
+    one says that a comment is on a pull request."""
+    try:
+        match event:
+            case "pull_request":
+                return of_pull_request(read(headers, body, PullRequestEvent))
+            case "issue_comment":
+                told = read(headers, body, CommentEvent)
+                return of_comment(told) if is_pull(told) else Nothing("a comment on an issue")
+            case _:
+                return Nothing(f"the event {event} is of no use here")
+    except Unreadable as problem:
+        return Nothing(str(problem))
 
 
 def of_pull_request(told: PullRequestEvent) -> News:

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import httpx
-import msgspec
 
 from providers.gitea import errors
 from providers.gitea.answers import User
 from providers.gitea.spec import Config, Credentials
 from twin.domain.errors import Transient
 from twin.forges import failures
+from twin.forges.decoding import decoded
 from twin.forges.listing import Page
 from twin.forges.names import parts
 from twin.forges.outgoing import Outgoing
@@ -82,11 +82,8 @@ class Client:
         return Page(items=tuple(items), total=int(total))
 
     def decoded(self, response: httpx.Response, type_: type[T]) -> T:
-        """The answer as a `type_`. Raises `Transient` if it is none: what cannot be read must not be acted upon."""
-        try:
-            return msgspec.json.decode(response.content, type=type_)
-        except msgspec.MsgspecError as error:
-            raise failures.not_understood(self.name, str(error)[:200]) from None
+        """See `twin.forges.decoding`."""
+        return decoded(self.name, response, type_)
 
     async def ensure_visible(self, repository: str) -> None:
         """Raise `Blocked` unless the repository is there for us: only then 404 below it means that a thing is not

@@ -12,10 +12,9 @@ from providers.github import answers
 from providers.github.client import PER_PAGE, Client
 from providers.github.comments import PullComments
 from providers.github.deployments import Deployments
-from providers.github.spec import PROVIDER, Config, Credentials, configured
+from providers.github.spec import Config, Credentials
 from twin.domain.errors import Terminal
 from twin.domain.pulls import Outcome, Permission, Pull
-from twin.domain.targets import Target
 from twin.forges import failures, names, sticky
 from twin.forges.limits import MOST_CONTENT, MOST_PATHS, shortened
 from twin.forges.listing import Contradiction, Mark, Page, whole
@@ -206,17 +205,3 @@ class GitHubForge:
     async def close(self) -> None:
         """See `twin.ports.forge`."""
         await self._client.close()
-
-
-class GitHubKind:
-    """GitHub, before it is configured."""
-
-    name = PROVIDER
-
-    def check(self, target: Target, credentials: Mapping[str, str]) -> None:
-        """Raise `Invalid`, naming the field. No I/O."""
-        configured(target.config, credentials)
-
-    def open(self, target: Target, credentials: Mapping[str, str]) -> GitHubForge:
-        """The GitHub of this target."""
-        return GitHubForge(target.name, *configured(target.config, credentials))

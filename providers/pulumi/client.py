@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from providers.pulumi.child.encryption import derived
+from providers.pulumi.child.state import texts
 from providers.pulumi.errors import blocked, failure, no_result
 from providers.pulumi.layout import Layout
 from providers.pulumi.spec import PASSPHRASE, PASSWORD, Config, backend_url
@@ -73,7 +74,7 @@ class Client:
             await beat(progress[0])
 
         words = sorted(
-            {*words_to_hide(self._credentials.values()), *words_to_hide(_texts(hidden or {}), _LONG)},
+            {*words_to_hide(self._credentials.values()), *words_to_hide(texts(hidden or {}), _LONG)},
             key=len,
             reverse=True,
         )
@@ -175,15 +176,6 @@ def this_host() -> str:
         except OSError:
             parts.append("")
     return "|".join(parts)
-
-
-def _texts(value: Any) -> list[str]:
-    """Every text within a value."""
-    if isinstance(value, Mapping):
-        return [text for each in value.values() for text in _texts(each)]
-    if isinstance(value, list | tuple):
-        return [text for each in value for text in _texts(each)]
-    return [value] if isinstance(value, str) else []
 
 
 def _copy(source: Path, to: Path) -> None:

@@ -8,13 +8,14 @@ import json
 import os
 import secrets as random
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from providers.pulumi.child.state import texts
 from providers.pulumi.client import Client, this_host
 from providers.pulumi.errors import translated
 from providers.pulumi.layout import Layout, write_private
@@ -300,19 +301,8 @@ def _secret_config(step: StepContext) -> dict[str, Any]:
     return {
         name: value
         for name, value in config.items()
-        if any(secret in text for text in _texts(value) for secret in step.granted if secret)
+        if any(secret in text for text in texts(value) for secret in step.granted if secret)
     }
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from _texts(each)
-    elif isinstance(value, list | tuple):
-        for each in value:
-            yield from _texts(each)
 
 
 def _unpack(bundle: bytes, root: Path) -> None:

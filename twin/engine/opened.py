@@ -39,9 +39,9 @@ class Opened(Generic[C]):
     """What was opened by these kinds. What was replaced is closed only with all others: somebody may use it."""
 
     def __init__(self, store: Store, vault: Vault, kinds: Mapping[str, Kind[C]]) -> None:
-        self.kinds = kinds
         self._store = store
         self._vault = vault
+        self._kinds = kinds
         self._open: dict[str, tuple[Target, dict[str, str], C]] = {}
         self._replaced: list[C] = []
         self._lock = asyncio.Lock()
@@ -73,7 +73,7 @@ class Opened(Generic[C]):
 
     def _opened(self, target: Target, credentials: dict[str, str]) -> C:
         try:
-            return self.kinds[target.provider].open(target, credentials)
+            return self._kinds[target.provider].open(target, credentials)
         except Invalid as problem:
             raise Blocked(
                 f"target {target.name} is wrongly configured: {problem.message}",
@@ -83,7 +83,7 @@ class Opened(Generic[C]):
 
     async def _configured(self, name: str) -> tuple[Target, dict[str, str]]:
         target, sealed = await self._store.target(name)
-        if target is None or target.provider not in self.kinds:
+        if target is None or target.provider not in self._kinds:
             raise Blocked(
                 f"target {name} is not configured any more",
                 key=f"{name}/missing",

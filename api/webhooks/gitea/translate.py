@@ -5,22 +5,9 @@ https://docs.gitea.com/usage/webhooks; the payloads are those of Gitea's `module
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import partial
 
-from api.webhooks.reading import CommentEvent, PullRequestEvent, Unreadable, of_comment, of_pull_request, read
-from twin.ports.deliveries import News, Nothing
+from api.webhooks.reading import translated
 
-
-def translate(event: str, headers: Mapping[str, str], body: bytes) -> News | Nothing:
-    """See `twin.ports.deliveries.Translates`."""
-    try:
-        match event:
-            case "pull_request":
-                return of_pull_request(read(headers, body, PullRequestEvent))
-            case "issue_comment":
-                told = read(headers, body, CommentEvent)
-                return of_comment(told) if told.is_pull else Nothing("a comment on an issue")
-            case _:
-                return Nothing(f"the event {event} is of no use here")
-    except Unreadable as problem:
-        return Nothing(str(problem))
+translate = partial(translated, is_pull=lambda told: told.is_pull)
+"""See `twin.ports.deliveries.Translates`."""

@@ -71,7 +71,7 @@ def secrets(deployment: State) -> list[str]:
 def _secret_texts(value: Any) -> Iterator[str]:
     if isinstance(value, Mapping):
         if value.get(_SIGNATURE) == _SECRET:
-            yield from _texts(plain(value)[0])
+            yield from texts(plain(value)[0])
             return
         value = list(value.values())
     if isinstance(value, list):
@@ -79,15 +79,16 @@ def _secret_texts(value: Any) -> Iterator[str]:
             yield from _secret_texts(each)
 
 
-def _texts(value: Any) -> Iterator[str]:
+def texts(value: Any) -> Iterator[str]:
+    """Every text within a value."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
         for each in value.values():
-            yield from _texts(each)
-    elif isinstance(value, list):
+            yield from texts(each)
+    elif isinstance(value, list | tuple):
         for each in value:
-            yield from _texts(each)
+            yield from texts(each)
 
 
 def name_of(urn: str) -> str:

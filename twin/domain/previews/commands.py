@@ -34,7 +34,6 @@ COMMANDS: dict[str, Permission] = {
 
 LONGEST_ARGUMENT = 100
 LONGEST_EXTENSION = 30 * 86_400.0
-SHORTEST_SHA = 7
 
 _LINE = re.compile(r"/twin(?:[ \t]+(\S{1,30})(?:[ \t]+(.*))?)?[ \t]*", re.ASCII)
 _SHA = re.compile(r"[0-9a-f]{7,64}", re.ASCII)
