@@ -81,7 +81,7 @@ async def persistent(applied: Applied) -> AsyncIterator[Client]:
     Open it is with its second answer. A reload closes who has sent his name and is not in his account yet, as it does
     while the server checks the password; the first answer, to that check, may still come.
     """
-    async with AsyncExitStack() as stack:
+    async with AsyncExitStack() as stack, asyncio.timeout(TIMEOUT) as opening:
         while True:
             closed = asyncio.Event()
 
@@ -92,6 +92,7 @@ async def persistent(applied: Applied) -> AsyncIterator[Client]:
                 connection = await stack.enter_async_context(client(applied, closed_cb=on_closed))
                 await answered(connection, closed)
                 break
+        opening.reschedule(None)
         yield connection
 
 
@@ -182,7 +183,7 @@ class NatsHooks(ProviderHooks):
         return {"subjects": ["work.>"], "max_bytes": (1 + n) << 20, "max_messages": 1000 + n, "max_age": 60 * n}
 
     async def use(self, applied: Applied, inputs: Mapping[str, Any]) -> None:
-        async with client(applied) as connection:
+        async with persistent(applied) as connection:  # a step cut short may have left a reload under way
             jetstream = connection.jetstream()
             ack = await jetstream.publish("work.try", b"hello")
             assert ack.stream == applied.outputs["stream"]
@@ -191,11 +192,11 @@ class NatsHooks(ProviderHooks):
             await jetstream.delete_msg(ack.stream, ack.seq)
 
     async def put(self, applied: Applied, value: str) -> None:
-        async with client(applied) as connection:
+        async with persistent(applied) as connection:
             await connection.jetstream().publish("work.kept", value.encode())
 
     async def get(self, applied: Applied) -> str | None:
-        async with client(applied) as connection:
+        async with persistent(applied) as connection:
             return await last(connection, applied.outputs["stream"])
 
 
