@@ -21,6 +21,9 @@ from twin.domain.near import near_misses
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 
+LONGEST_DOMAIN = 189
+"""Characters of a domain below which a name of 63 characters still fits the 253 of a host (RFC 1035)."""
+
 DATABASES = ("sqlite", "postgresql", "postgres", "postgresql+psycopg")
 
 
@@ -213,7 +216,7 @@ def _word(text: str) -> str:
 
 def _domain(text: str) -> str:
     label = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
-    if not re.fullmatch(rf"{label}(\.{label})*", text) or len(text) > 200:
+    if not re.fullmatch(rf"{label}(\.{label})*", text) or len(text) > LONGEST_DOMAIN:
         raise ValueError("it must be a name like preview.example.org, in lower case")
     return text
 

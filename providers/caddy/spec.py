@@ -8,16 +8,17 @@ from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from twin.domain.component_type import ComponentType, inputs_schema
+from twin.domain.component_type import HOST, ComponentType, inputs_schema
 from twin.domain.errors import Invalid, Terminal
+from twin.domain.hosts import LONGEST_LABEL
 
 PROVIDER = "caddy"
 SECONDS = {"x-unit": "seconds"}
 
-LONGEST_LABEL, LONGEST_HOST = 63, 253
-"""Characters between two dots of a host's name, and of all of it (RFC 1035)."""
+LONGEST_HOST = 253
+"""Characters of a host's name (RFC 1035)."""
 
 UNIX = "unix/"
 """How Caddy writes the address of a Unix socket: this, and the path."""
@@ -77,14 +78,14 @@ class RouteInputs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """A name, and the addresses that answer to it."""
 
     host: Annotated[
-        str,
+        Annotated[str, Meta(pattern=rf"^{_HOST}$", max_length=LONGEST_HOST)] | UnsetType,
         Meta(
-            pattern=rf"^{_HOST}$",
-            max_length=LONGEST_HOST,
             title="Host",
-            description="A name without a dot stands below the target's domain; with dots it is a whole one.",
+            description="A name without a dot stands below the target's domain; with dots it is a whole one. "
+            "ENVIRONMENT--PROJECT if none is given.",
+            extra_json_schema=HOST,
         ),
-    ]
+    ] = UNSET
     to: Annotated[
         str | list[str],
         Meta(
@@ -130,6 +131,8 @@ def route(inputs: Mapping[str, Any], domain: str) -> Route:
         reason, _, path = str(error).partition(" - at `")
         blamed = re.sub(r"^\$\.?|`$", "", path) or None
         raise Terminal(f"caddy.route: {reason}", field=blamed) from None
+    if given.host is UNSET:  # the twin gives one that follows from the environment's name
+        raise Terminal("caddy.route has no host.", field="host", mend="Give it one.")
     host = given.host if "." in given.host else f"{given.host}.{domain}"
     longest = max(len(label) for label in host.split("."))
     if longest > LONGEST_LABEL or len(host) > LONGEST_HOST:

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from providers.local import LocalServers
 from tests.acceptance.blueprints import folder
 from tests.acceptance.conftest import Opened, Start
 from tests.acceptance.service import Json, Service
@@ -165,6 +166,24 @@ def test_a_route_changed_by_hand_is_mended(make_service: Start, tmp_path: Path, 
     service.succeeded(service.signal(environment, "detect_drift"))
     service.reaches(environment, "ready")
     assert answers()
+
+
+def test_the_embedded_caddy_s_names_stand_below_the_domain_of_the_settings(make_service: Start, tmp_path: Path) -> None:
+    service = make_service(local="on", targets_file="", preview_domain="preview.test")
+    try:
+        service.serve()
+        service.publish(Path(__file__).parents[2] / "examples" / "route")
+        created = service.create("pr-42", "route")
+        service.succeeded(created)
+        view = service.reaches(created["environment_id"], "ready")
+        url = httpx.URL(view["url"])
+        assert url.host == "pr-42--shop.preview.test"
+        named = {"Host": url.netloc.decode()}
+        answer = httpx.get(url.copy_with(host="127.0.0.1"), headers=named, trust_env=False, timeout=30)
+        assert answer.text.startswith("Hello from replica")
+    finally:
+        service.close()
+        LocalServers(service.directory / "local").remove()
 
 
 def _without(routes: list[Json], host: str) -> list[Json]:

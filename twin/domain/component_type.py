@@ -21,6 +21,10 @@ SCALABLE = {"x-scalable": True}
 SHOWN = {"x-shown": True}
 """`Meta(extra_json_schema=SHOWN)`: everybody on the machine can see this input, so it may refer to no secret."""
 
+HOST = {"x-host": True}
+"""`Meta(extra_json_schema=HOST)`: this input is the name by which people reach the component; where none is given it
+follows from the environment's (`twin.domain.hosts`)."""
+
 
 class ComponentType(Struct, frozen=True, kw_only=True):
     """What one kind of component takes and gives.
@@ -81,6 +85,11 @@ class ComponentType(Struct, frozen=True, kw_only=True):
     def shown(self) -> frozenset[str]:
         """Inputs that may refer to no secret."""
         return frozenset(name for name, schema in self.properties.items() if schema.get("x-shown"))
+
+    @property
+    def host(self) -> str | None:
+        """The input that is the component's host."""
+        return next((name for name, schema in self.properties.items() if schema.get("x-host")), None)
 
 
 def inputs_schema(struct: type[Struct]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from tests.domain.previews.tale import pull
 from twin.domain.errors import Invalid
 from twin.domain.previews.config import CloneFrom, SourceConfig, check_config
 from twin.domain.previews.judging import judge
-from twin.domain.previews.names import environment_name, host_label, slug
+from twin.domain.previews.names import environment_name, slug
 from twin.domain.previews.narrowing import narrowed
 from twin.domain.previews.paths import any_matches
 
@@ -202,7 +202,6 @@ def test_a_branch_is_a_harmless_word_in_inputs_and_none_in_names():
 
 def test_names():
     assert environment_name("web-pr", 7) == "web-pr-7"
-    assert host_label("pr-42", "guestbook") == "pr-42--guestbook"
     assert slug("Feature/Blue_Button") == "feature-blue-button"
     assert slug("../..") == "x"
     assert len(slug("ä" * 10 + "b" * 99)) == 40

@@ -1,4 +1,4 @@
-"""What previews are called: entities, environments, hosts, and what of a branch's name may stand in an input."""
+"""What previews are called: entities, environments, and what of a branch's name may stand in an input."""
 
 from __future__ import annotations
 
@@ -20,11 +20,6 @@ def pull_id(source: str, number: int) -> str:
 def environment_name(prefix: str, number: int) -> str:
     """`pr-42`: derived from the number alone, so that no branch and no title has a say in it."""
     return f"{prefix}-{number}"
-
-
-def host_label(environment: str, component: str) -> str:
-    """`pr-42--guestbook`: the first label of a preview's host. No name has two hyphens in a row after `prefix`."""
-    return f"{environment}--{component}"
 
 
 def slug(text: str, most: int = 40) -> str:

@@ -14,6 +14,7 @@ from twin.domain.desire import complete, desire, materialise
 from twin.domain.environment import Environment
 from twin.domain.errors import Rejected
 from twin.domain.events import Event
+from twin.domain.hosts import with_hosts
 from twin.domain.naming import check_component_name
 from twin.domain.references import substitute_inputs
 from twin.domain.signals.base import Signal
@@ -41,6 +42,7 @@ def decide(env: Environment, add: AddComponent, context: Context) -> Iterator[Ev
     about = {"id": env.id, "name": env.name, "project": env.project, "tier": env.tier}
     inputs = substitute_inputs(add.inputs, env.desired.inputs, about)
     spec = ComponentSpec(type=add.type, inputs=inputs, target=add.target, needs=add.needs)
+    spec = with_hosts(env, {add.component: spec}, context.library)[add.component]
     added = materialise(env, add.component, spec, context.library, env.desired.blueprint.bundle)
     components = {**env.desired.components, add.component: added}
     desired = complete(env, replace(env.desired, components=components), context.library, allow_data_loss=False)

@@ -16,6 +16,7 @@ from twin.domain.durations import duration_text, parse_duration
 from twin.domain.environment import Component, Environment, Follower, Hold, Seed
 from twin.domain.errors import Invalid, Rejected
 from twin.domain.events import Event, Held
+from twin.domain.hosts import without_host
 from twin.domain.identity import EnvironmentId
 from twin.domain.library import Library
 from twin.domain.operations import FieldsAt, OperationAccepted
@@ -80,7 +81,11 @@ def creation(env: Environment, clone: Clone, seq: int, library: Library) -> Crea
         sources=clone.sources,
         seed=seed,
         without=tuple(sorted(rendered.keys() - env.desired.components.keys())),
-        besides={name: _spec(each) for name, each in env.desired.components.items() if name not in rendered},
+        besides={
+            name: without_host(env, name, _spec(each), library)
+            for name, each in env.desired.components.items()
+            if name not in rendered
+        },
     )
 
 

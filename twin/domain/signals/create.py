@@ -16,6 +16,7 @@ from twin.domain.durations import parse_duration
 from twin.domain.environment import Desired, Environment, Follower, Membership, Seed
 from twin.domain.errors import Conflict, Invalid
 from twin.domain.events import Created, Event
+from twin.domain.hosts import with_hosts
 from twin.domain.identity import EnvironmentId
 from twin.domain.naming import check_labels, check_name
 from twin.domain.near import suggestion
@@ -102,10 +103,10 @@ def decide(env: Environment | None, create: Create, context: Context) -> Iterato
     )
     about = {"id": create.id, "name": create.name, "project": create.project, "tier": create.tier}
     specs = with_sources({**render(blueprint, inputs, create.tier, about), **create.besides}, create.sources)
+    wanted = {name: spec for name, spec in specs.items() if name not in create.without}
     components = {
         name: materialise(env, name, spec, context.library, ref.bundle)
-        for name, spec in specs.items()
-        if name not in create.without
+        for name, spec in with_hosts(env, wanted, context.library).items()
     }
     desired = complete(env, replace(bare, components=components), context.library, allow_data_loss=True)
     yield created

@@ -15,6 +15,7 @@ from twin.domain.desire import complete, component, desire, materialise
 from twin.domain.environment import Component, Desired, Environment
 from twin.domain.errors import Invalid
 from twin.domain.events import Event
+from twin.domain.hosts import with_hosts
 from twin.domain.naming import check_labels
 from twin.domain.references import references
 from twin.domain.signals.base import Signal
@@ -51,8 +52,8 @@ def decide(env: Environment, update: Update, context: Context) -> Iterator[Event
     chosen = {**_chosen(env, was, env.tier), **(update.inputs or {})}
     inputs = effective_inputs(now, env.tier, {name: value for name, value in chosen.items() if value is not None})
     about = {"id": env.id, "name": env.name, "project": env.project, "tier": env.tier}
-    old = render(was, env.desired.inputs, env.tier, about)
-    new = render(now, inputs, env.tier, about)
+    old = with_hosts(env, render(was, env.desired.inputs, env.tier, about), context.library)
+    new = with_hosts(env, render(now, inputs, env.tier, about), context.library)
     components: dict[str, Component] = {}
     for name in env.desired.components.keys() | new.keys():
         said = _said(now, name, frozenset(update.inputs or ()))
