@@ -73,6 +73,10 @@ def query(
     type_: Annotated[str | None, typer.Option("--type", help="Of events, for example step_failed.")] = None,
     operation: Annotated[str | None, typer.Option(help="An operation's id.")] = None,
     correlation: Annotated[str | None, typer.Option(help="A request's id.")] = None,
+    pr: Annotated[
+        str | None, typer.Option(metavar="PR", help="All that belongs to a pull request: 42, or acme/guestbook#42.")
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="With --pr: the name of its preview source.")] = None,
     since: Annotated[str | None, typer.Option(metavar="TIME", help="ISO 8601, or how long ago: 2h.")] = None,
     until: Annotated[str | None, typer.Option(metavar="TIME", help="The same.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
@@ -94,6 +98,8 @@ def query(
         "type": type_,
         "operation": operation,
         "correlation": correlation,
+        "pr": pr,
+        "source": source,
         "since": moment(since, "--since") if since else None,
         "until": moment(until, "--until") if until else None,
     }

@@ -10,7 +10,7 @@ from litestar import Controller, Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 from litestar.response import Stream
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from api.http import examples
 from api.http.bodies import read_json
@@ -20,6 +20,7 @@ from api.http.pages import Page, page_of
 from api.http.parameters import After, Since, Until, moment
 from api.http.streams import CSV, NDJSON, Stopping, stream
 from api.services import Services
+from twin.domain.errors import Invalid
 from twin.domain.platform import PLATFORM_ID
 from twin.ports.store import EventFilter, Verification
 from twin.service.principals import Principal
@@ -28,6 +29,10 @@ from twin.service.views import EventView, PageView
 
 _PAGE = 500
 _MOST = 1000
+_PR = (
+    "All that belongs to a pull request: what happened to it, to its environments, and to what was delivered of it. "
+    "42, or acme/guestbook#42; source names its preview source"
+)
 
 _EVENTS = Answer(
     says="A page of events in the order of their commits; or, as lines or table, all of them",
@@ -66,6 +71,8 @@ class AuditController(Controller):
         type: Annotated[str | None, QueryParameter(description="For example step_failed")] = None,  # noqa: A002
         operation: Annotated[str | None, QueryParameter(description="The id of an operation")] = None,
         correlation: Annotated[str | None, QueryParameter(description="A request id")] = None,
+        pr: Annotated[str | None, QueryParameter(description=_PR)] = None,
+        source: Annotated[str | None, QueryParameter(description="With pr: its preview source")] = None,
         since: Since = None,
         until: Until = None,
         limit: Annotated[
@@ -74,7 +81,16 @@ class AuditController(Controller):
         after: After = None,
     ) -> Response[Page[EventView]] | Stream:
         """Who did what, when, on what and why. Needs auditor, or viewer of the project that it is limited to."""
-        wanted = EventFilter(
+        if pr is None:
+            if source is not None:
+                raise Invalid("source is given without pr", field="source", mend="Give pr too, or leave source out.")
+            scope, place = EventFilter(), _place(project, environment)
+        else:
+            # All of a pull request is of one project, but for its deliveries, which are of none.
+            scope = await services.history.pull(pr, asked.by, source=source, project=project)
+            place = _place(None, environment)
+        wanted = structs.replace(
+            scope,
             tier=tier,
             component=component,
             actor=actor,
@@ -83,7 +99,7 @@ class AuditController(Controller):
             correlation=correlation,
             since=moment(since, "since"),
             until=moment(until, "until"),
-            **_place(project, environment),
+            **place,
         )
         media_type = request.accept.best_match(["application/json", NDJSON, CSV])
         if media_type not in (NDJSON, CSV):

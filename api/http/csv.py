@@ -24,6 +24,7 @@ _COLUMNS = (
     "request_id",
     "id",
     "data",
+    "pull",
 )
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 

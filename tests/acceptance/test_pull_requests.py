@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -167,3 +168,14 @@ def test_a_pull_request_has_a_preview_until_it_is_closed(scene: Scene) -> None:
     eventually(lambda: "destroyed" in scene.status(third)[1], within=30, why=lambda: scene.status(third))
     (source,) = service.get("/v1/preview-sources")["items"]
     assert (source["live"], source["waiting"], source["problems"]) == ([], [], [])
+
+    told = json.loads(service.twin("audit", "--pr", str(number), "--format", "json"))
+    assert told == json.loads(
+        service.twin("audit", "--pr", f"{repository.full_name}#{number}", "--source", "page", "--output", "json")
+    )
+    types = {(each["environment"].partition("_")[0], each["type"]) for each in told}
+    expected = {("inbox", "delivery_taken"), ("inbox", "delivery_handled"), ("pr", "command_taken")}
+    expected |= {("pr", "preview_published"), ("src", "slot_taken"), ("env", "created"), ("env", "destroyed")}
+    assert types >= expected
+    assert "certificate" in next(each["data"] for each in told if each["type"] == "destroyed")
+    assert str(number + 1) in service.ends(3, "audit", "--pr", str(number + 1))

@@ -73,6 +73,7 @@ ROWS = st.lists(
             "operation_id": MAYBE,
             "component": MAYBE,
             "request_id": MAYBE,
+            "pull": MAYBE,
         }
     ),
     max_size=30,
@@ -88,6 +89,8 @@ WANTED = st.builds(
     type=st.none() | TYPES,
     operation=MAYBE,
     correlation=MAYBE,
+    pull=MAYBE,
+    inbox=MAYBE,
     since=st.none() | TIMES,
     until=st.none() | TIMES,
 )
@@ -123,7 +126,8 @@ def check_queries(
         order = select(events.c.seq).order_by(events.c.xid, events.c.id)
         assert [each.seq for each in everything] == connection.execute(order).scalars().all()
         for each in wanted:
-            looked = [found for found in everything if wants(each, found)]
+            heard = {found.request_id for found in everything if found.entity == each.pull} - {None}
+            looked = [found for found in everything if wants(each, found) and is_of_pull(each, found, heard)]
             if each.entity is not None:
                 looked.sort(key=lambda found: found.seq)
             assert pages(connection, each, size) == looked
@@ -151,6 +155,11 @@ def pages(connection: Connection, wanted: EventFilter, size: int) -> list[Record
         after = page.next
 
 
+def is_of_pull(wanted: EventFilter, found: Recorded, heard: set[str | None]) -> bool:
+    delivered = wanted.inbox is not None and found.entity == wanted.inbox and found.request_id in heard
+    return wanted.pull is None or found.pull == wanted.pull or delivered
+
+
 def wants(wanted: EventFilter, found: Recorded) -> bool:
     pairs: Sequence[tuple[Any, Any]] = (
         (wanted.project, found.project),
@@ -167,3 +176,22 @@ def wants(wanted: EventFilter, found: Recorded) -> bool:
     if wanted.actor not in (None, found.actor.name, f"{found.actor.kind}:{found.actor.name}"):
         return False
     return (wanted.since is None or wanted.since <= found.at) and (wanted.until is None or found.at < wanted.until)
+
+
+def test_what_belongs_to_a_pull_request_is_found_by_indexes(on_sqlite: Connection) -> None:
+    """However long the log is: no step of the plan walks through it."""
+    statements: list[tuple[str, Any]] = []
+    listen = (on_sqlite, "before_cursor_execute", lambda _c, _cursor, sql, given, *_: statements.append((sql, given)))
+    event.listen(*listen)
+    try:
+        with on_sqlite.begin():
+            pages(on_sqlite, EventFilter(pull="pr_guestbook_42", inbox="inbox_gitea/main"), 10)
+            sql, given = next((sql, given) for sql, given in statements if "events_pull" in sql)
+            plan = [row[-1] for row in on_sqlite.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", given)]
+    finally:
+        event.remove(*listen)
+    looked = [step for step in plan if step.startswith(("SEARCH", "SCAN"))]
+    assert len(looked) >= 4, plan
+    assert not [step for step in looked if step.startswith("SCAN")], plan
+    assert any("ix_events_pull (pull=?)" in step for step in looked), plan
+    assert any("ix_events_request_id (request_id=?" in step for step in looked), plan

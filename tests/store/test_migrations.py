@@ -144,7 +144,9 @@ def check_rows_stay(url: str) -> None:
 
 
 def log_of(connection: Connection) -> list[Any]:
-    return [tuple(row) for row in connection.execute(select(events).order_by(events.c.seq))]
+    """In the columns that the first version had."""
+    columns = (column for column in events.c if column.name != "pull")
+    return [tuple(row) for row in connection.execute(select(*columns).order_by(events.c.seq))]
 
 
 def test_they_are_found_in_a_checkout() -> None:

@@ -34,10 +34,12 @@ class TaskSpec(Struct, frozen=True):
 
 
 class Cause(Struct, frozen=True):
-    """Who and what led to a transition: stands in each event that it appends."""
+    """Who and what led to a transition: stands in each event that it appends. `pull`: the pull request, by its entity,
+    for whose sake it happens."""
 
     actor: Actor
     request_id: str | None = None
+    pull: str | None = None
 
 
 class Context(Struct, frozen=True):
@@ -57,7 +59,8 @@ class Context(Struct, frozen=True):
 
 class EntityIndex(Struct, frozen=True):
     """The searched columns of an entity and its highest epoch (a new task row starts from it, so that no epoch is
-    ever given twice). `live` is False once the name is free again."""
+    ever given twice). `live` is False once the name is free again. `pull`: the pull request, by its entity, for whose
+    sake all happens that happens to this one."""
 
     project: str
     name: str
@@ -67,6 +70,7 @@ class EntityIndex(Struct, frozen=True):
     live: bool = True
     epoch: int = 0
     expires_at: datetime | None = None
+    pull: str | None = None
 
 
 S = TypeVar("S")

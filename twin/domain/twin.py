@@ -42,6 +42,7 @@ class EnvironmentDecider(JsonCodec[Environment, Event]):
 
     def index(self, state: Environment) -> EntityIndex:
         """The searched columns."""
+        follower = state.follower
         return EntityIndex(
             project=state.project,
             name=state.name,
@@ -51,6 +52,7 @@ class EnvironmentDecider(JsonCodec[Environment, Event]):
             live=not state.released,
             epoch=state.epoch,
             expires_at=state.desired.expires_at,
+            pull=follower.entity if follower is not None and follower.kind == "pull_request" else None,
         )
 
 

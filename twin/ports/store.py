@@ -21,7 +21,8 @@ T = TypeVar("T")
 
 
 class Recorded(Struct, frozen=True, kw_only=True):
-    """An event as it stands in the log. `event` is the decider's event; `body` its stored JSON."""
+    """An event as it stands in the log. `event` is the decider's event; `body` its stored JSON. `pull`: the pull
+    request, by its entity, for whose sake it happened."""
 
     entity: str
     seq: int
@@ -36,6 +37,7 @@ class Recorded(Struct, frozen=True, kw_only=True):
     tier: str
     operation_id: str | None = None
     component: str | None = None
+    pull: str | None = None
     cursor: str = ""
 
 
@@ -296,7 +298,11 @@ class OperationRow(Struct, frozen=True, kw_only=True):
 
 
 class EventFilter(Struct, frozen=True, kw_only=True):
-    """Which events an audit query wants. None = any; `correlation` is a request id."""
+    """Which events an audit query wants. None = any; `correlation` is a request id.
+
+    `pull`, a pull request's entity: what happened to it, to its environments and for its sake elsewhere; and, in the
+    inbox `inbox`, what became of the deliveries that it has heard of.
+    """
 
     project: str | None = None
     tier: str | None = None
@@ -307,6 +313,8 @@ class EventFilter(Struct, frozen=True, kw_only=True):
     type: str | None = None
     operation: str | None = None
     correlation: str | None = None
+    pull: str | None = None
+    inbox: str | None = None
     since: datetime | None = None
     until: datetime | None = None
 

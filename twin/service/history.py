@@ -12,13 +12,15 @@ import msgspec
 from twin.domain import events as happened
 from twin.domain.errors import NotFound
 from twin.domain.identity import OperationId
-from twin.domain.inbox import DeliveriesTried, DeliveryHandled, DeliveryTaken
+from twin.domain.inbox import DeliveriesTried, DeliveryHandled, DeliveryTaken, inbox_id
 from twin.domain.operations import BlockRaised, OperationAccepted, OperationEnded
 from twin.domain.platform import Fact
+from twin.domain.previews.pulls import PULL_REQUEST
 from twin.domain.twin import ENVIRONMENT
 from twin.ports.changes import Changes
 from twin.ports.store import EventFilter, Recorded, Store, Verification
 from twin.service.principals import Principal
+from twin.service.pulls_named import pull_named
 from twin.service.rendering import operation_row_view
 from twin.service.views import EventView, Explanation, OperationView, PageView, ProgressView
 
@@ -36,6 +38,14 @@ class History:
     def __init__(self, store: Store, changes: Changes) -> None:
         self._store = store
         self._changes = changes
+
+    async def pull(
+        self, named: str, by: Principal, *, source: str | None = None, project: str | None = None
+    ) -> EventFilter:
+        """What finds all that belongs to a pull request: its own events, its environments', what was done for its sake
+        elsewhere, and the deliveries that it heard of. Raises what `pull_named` raises."""
+        pull = await pull_named(self._store, named, by, source=source, project=project)
+        return EventFilter(pull=pull.id, inbox=inbox_id(pull.origin.forge))
 
     async def query(
         self, wanted: EventFilter, by: Principal, *, limit: int = 100, after: str | None = None
@@ -120,6 +130,10 @@ class History:
             row = await self._store.entity(ENVIRONMENT.kind, wanted.entity)
             if row is not None and by.may("viewer", row.project):
                 return
+        if wanted.pull is not None:
+            row = await self._store.entity(PULL_REQUEST.kind, wanted.pull)
+            if row is not None and by.may("viewer", row.project):
+                return
         by.require("auditor" if wanted.project is None else "viewer", wanted.project or "*")
 
     async def _all(self, wanted: EventFilter) -> AsyncIterator[Recorded]:
@@ -177,6 +191,7 @@ def event_view(recorded: Recorded) -> EventView:
         request_id=recorded.request_id,
         operation_id=recorded.operation_id,
         component=recorded.component,
+        pull=recorded.pull,
         data=data,
     )
 

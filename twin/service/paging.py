@@ -10,12 +10,12 @@ _PAGE = 500
 
 
 async def every(
-    store: Store, kind: str, *, project: str | None = None, labels: dict[str, str] | None = None
+    store: Store, kind: str, *, project: str | None = None, labels: dict[str, str] | None = None, live: bool = True
 ) -> AsyncIterator[EntityRow]:
-    """The living ones, in the order of their ids."""
+    """The living ones, or with `live` False all that ever were, in the order of their ids."""
     after: str | None = None
     while True:
-        page = await store.entities(kind, project=project, labels=labels, limit=_PAGE, after=after)
+        page = await store.entities(kind, project=project, labels=labels, live=live, limit=_PAGE, after=after)
         for row in page.items:
             yield row
         if (after := page.next) is None:

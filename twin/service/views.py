@@ -157,7 +157,7 @@ class EnvironmentSummary(Struct, frozen=True, kw_only=True):
 
 
 class EventView(Struct, frozen=True, kw_only=True):
-    """One event of the audit history: who, what, when, on what, why."""
+    """One event of the audit history: who, what, when, on what, why. `pull`: the pull request for whose sake."""
 
     id: str
     environment: str
@@ -172,6 +172,7 @@ class EventView(Struct, frozen=True, kw_only=True):
     request_id: str | None = None
     operation_id: str | None = None
     component: str | None = None
+    pull: str | None = None
     data: dict[str, Any] = field(default_factory=dict)
 
 

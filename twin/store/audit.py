@@ -28,6 +28,7 @@ from twin.domain.identity import Actor
 from twin.ports.store import EventFilter, Finding, Page, Recorded, Verification
 from twin.store import chain
 from twin.store.audit_index import walk
+from twin.store.audit_pull import among, of_pull
 from twin.store.audit_span import EVERYTHING, Place, Span, spans
 from twin.store.cursors import EventPosition, from_cursor, to_cursor
 from twin.store.moments import from_micros, optional_micros, to_micros
@@ -78,12 +79,17 @@ def page(
 
 
 def _on_sqlite(connection: Connection, query: Select[Any], wanted: EventFilter, within: Span) -> Select[Any]:
+    if wanted.pull is not None:
+        table, conditions = among(of_pull(connection, wanted.pull, wanted.inbox), dict(_equals(wanted)), within)
+        return query.select_from(table).where(*conditions)
     table, conditions = walk(connection, dict(_equals(wanted)), within)
     return query.select_from(table).where(*conditions)
 
 
 def _on_postgres(connection: Connection, query: Select[Any], wanted: EventFilter, within: Span) -> Select[Any]:
     query = query.select_from(events).where(*(_c[name] == value for name, value in _equals(wanted)))
+    if wanted.pull is not None:
+        query = query.where(_c["id"].in_(of_pull(connection, wanted.pull, wanted.inbox)))
     if within.first != EVERYTHING.first:
         query = query.where(_place >= _given(within.first))
     if within.last != EVERYTHING.last:
@@ -160,6 +166,7 @@ def _recorded(row: Any, deciders: Deciders) -> Recorded:
         tier=row.tier,
         operation_id=row.operation_id,
         component=row.component,
+        pull=row.pull,
         cursor=to_cursor(EventPosition(row.xid, row.id, row.entity, row.seq)),
     )
 

@@ -19,8 +19,9 @@ GENESIS = bytes(32)
 """Stands before the first event."""
 
 
-class Envelope(Struct, frozen=True, kw_only=True):
-    """One event with all that its row says, as hashed and stored in `events.body`."""
+class Envelope(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One event with all that its row says, as hashed and stored in `events.body`. `pull`, which the first versions did
+    not know, is left out where there is none."""
 
     entity: str
     kind: str
@@ -36,10 +37,23 @@ class Envelope(Struct, frozen=True, kw_only=True):
     component: str | None
     schema_v: int
     event: Raw
+    pull: str | None = None
 
 
 COLUMNS = (
-    *("entity", "seq", "request_id", "type", "project", "name", "tier", "operation_id", "component", "schema_v"),
+    *(
+        "entity",
+        "seq",
+        "request_id",
+        "type",
+        "project",
+        "name",
+        "tier",
+        "operation_id",
+        "component",
+        "schema_v",
+        "pull",
+    ),
 )
 """The fields of the envelope that are columns of the same name and value."""
 

@@ -127,6 +127,7 @@ events = Table(
     Column("prev_hash", LargeBinary, nullable=False),
     Column("hash", LargeBinary, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    Column("pull", Text),
     UniqueConstraint("entity", "seq"),
     # Every audit filter is an equality on one of these, then a walk along the position (xid, id).
     Index("ix_events_position", "xid", "id", "at"),
@@ -147,7 +148,7 @@ events = Table(
             sqlite_where=text(f"{column} IS NOT NULL"),
             postgresql_where=text(f"{column} IS NOT NULL"),
         )
-        for column in ("operation_id", "component", "request_id")
+        for column in ("operation_id", "component", "request_id", "pull")
     ),
 )
 

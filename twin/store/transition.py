@@ -196,6 +196,7 @@ def _chain(
             component=_component_of(event),
             schema_v=decider.schema_v,
             event=Raw(inner),
+            pull=index.pull or cause.pull,
         )
         body = chain.seal(envelope)
         row = {name: getattr(envelope, name) for name in chain.COLUMNS}
@@ -287,6 +288,7 @@ def _append(
             tier=row["tier"],
             operation_id=row["operation_id"],
             component=row["component"],
+            pull=row["pull"],
             cursor=to_cursor(EventPosition(xid, number, entity, row["seq"])),
         )
         for event, inner, row, (xid, number) in zip(happened, encoded, rows, tx.append(rows), strict=True)

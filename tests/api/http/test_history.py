@@ -6,13 +6,20 @@ import csv
 import io
 import json
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import httpx
 
 from api.http.csv import row
 from tests.api.http.world import World
-from twin.domain.identity import Actor
+from twin.domain.decider import Cause
+from twin.domain.identity import TWIN, Actor
+from twin.domain.previews.inputs import Hint
+from twin.domain.previews.pulls import PULL_REQUEST
+from twin.domain.previews.source import PREVIEW_SOURCE
+from twin.domain.targets import Target
+from twin.ports.store import Tx
 from twin.service.views import EventView
 
 
@@ -71,6 +78,39 @@ async def test_audit_filters(http: httpx.AsyncClient, environment: str) -> None:
     at = mine[-1]["at"]
     assert await found(since=at, environment=environment) == [event for event in mine if event["at"] >= at]
     assert await found(until=at, environment=environment) == [event for event in mine if event["at"] < at]
+
+
+def heard(tx: Tx, entity: str, hint: Hint) -> None:
+    tx.transition(PULL_REQUEST.kind, entity, hint, Cause(TWIN))
+
+
+async def test_all_of_a_pull_request(world: World, http: httpx.AsyncClient) -> None:
+    body = {"forge": "gitea/main", "project": "shop", "blueprint": "guestbook"}
+    await world.store.transact(lambda tx: tx.put_target(Target(name="gitea/main", provider="gitea")))
+    for source in ("guestbook", "docs"):
+        where = f"/v1/preview-sources/{source}"
+        assert (await http.put(where, json={**body, "repository": f"acme/{source}"})).status_code == 200
+        row = await world.store.entity(PREVIEW_SOURCE.kind, f"src_{source}")
+        assert row is not None
+        hint = Hint(origin=row.state.origin(42), delivery="d1", what="opened")
+        await world.store.transact(partial(heard, entity=f"pr_{source}_42", hint=hint))
+
+    async def found(**params: str) -> set[str]:
+        answer = await http.get("/v1/audit", params=params)
+        assert answer.status_code == 200, answer.text
+        return {each["pull"] for each in answer.json()["items"]}
+
+    assert await found(pr="acme/docs#42") == {"pr_docs_42"}
+    assert await found(pr="42", source="guestbook", project="shop") == {"pr_guestbook_42"}
+    assert await found(pr="42", source="guestbook", type="created") == set()
+    several = await http.get("/v1/audit", params={"pr": "42"})
+    assert (several.status_code, several.json()["field"]) == (422, "pr")
+    assert several.json()["details"]["near"] == ["acme/docs#42", "acme/guestbook#42"]
+    assert (await http.get("/v1/audit", params={"pr": "7"})).status_code == 404
+    assert (await http.get("/v1/audit", params={"source": "docs"})).json()["field"] == "source"
+    async with world.client("reader") as reader, world.client("stranger") as stranger:
+        assert (await reader.get("/v1/audit", params={"pr": "acme/docs#42"})).status_code == 200
+        assert (await stranger.get("/v1/audit", params={"pr": "acme/docs#42"})).status_code == 404
 
 
 async def test_audit_is_for_auditors_and_a_project_for_its_viewers(world: World, environment: str) -> None:

@@ -50,6 +50,7 @@ class PullRequestDecider(JsonCodec[PullRequest, Event]):
             status=phase(state),
             labels={"source": origin.source, "repository": origin.repository, "pr": str(origin.number)},
             live=standing(state) != "over" or bool(next_tasks(state)),
+            pull=state.id,
         )
 
 

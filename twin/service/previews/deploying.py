@@ -126,7 +126,7 @@ class _Asking(Struct, frozen=True):
     def cause(self) -> Cause:
         """The pull request."""
         origin = self.now.origin
-        return Cause(Actor("pull_request", f"{origin.repository}#{origin.number}"), self.pull)
+        return Cause(Actor("pull_request", f"{origin.repository}#{origin.number}"), self.pull, self.pull)
 
     def away(self, env: Environment | None) -> str | None:
         """Have it destroyed, if it is there."""

@@ -69,7 +69,7 @@ class PullErrands:
 
         def give(tx: Tx) -> bool:
             now: PullRequest = tx.state(PULL_REQUEST.kind, pull)
-            wished, cause = wish(now), Cause(TWIN, pull)
+            wished, cause = wish(now), Cause(TWIN, pull, pull)
             if not slot_due(now) or wished is None:
                 return False
             there = tx.state(PREVIEW_SOURCE.kind, source) is not None

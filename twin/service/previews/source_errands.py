@@ -85,8 +85,8 @@ class SourceErrands:
             if pull not in source.unaware:
                 return
             if waiting is not None:
-                tx.transition(PULL_REQUEST.kind, pull, SlotGranted(), Cause(TWIN, pull))
-            tx.transition(PREVIEW_SOURCE.kind, task.entity, Woken(pull), Cause(TWIN, pull))
+                tx.transition(PULL_REQUEST.kind, pull, SlotGranted(), Cause(TWIN, pull, pull))
+            tx.transition(PREVIEW_SOURCE.kind, task.entity, Woken(pull), Cause(TWIN, pull, pull))
 
         await self._store.transact(wake)
         self._changes.notify(pull)
