@@ -11,7 +11,7 @@ import typer
 from api.cli.arguments import values
 from api.cli.output import Screen, status
 from api.cli.session import Output, Session
-from twin.service.previews.sources import SourceView
+from twin.service.previews.sources import PullView, SourceView
 
 PANEL = "Platform"
 
@@ -66,13 +66,24 @@ def ls(context: typer.Context, output: Output = None) -> None:
 
 @preview.command("show")
 def show(context: typer.Context, name: Name, output: Output = None) -> None:
-    """One preview source."""
+    """One preview source, and its pull requests that have a preview or wait for one."""
     session = Session.of(context, output)
     answer = session.api.get(f"/v1/preview-sources/{name}")
     if session.screen.json:
         session.screen.data(answer)
-    else:
-        _show(session.screen, session.api.decode(answer, SourceView))
+        return
+    _show(session.screen, session.api.decode(answer, SourceView))
+    found = [session.api.decode(body, PullView) for body in session.api.pages(f"/v1/preview-sources/{name}/pulls")]
+    rows = [
+        (f"#{each.number}", status(each.status), each.environment or "", each.url or "", each.title, each.author)
+        for each in found
+    ]
+    if rows:
+        session.screen.text("")
+        session.screen.table(("PULL", "STATUS", "ENVIRONMENT", "URL", "TITLE", "BY"), rows)
+    for each in found:
+        if each.why is not None:
+            session.screen.note(f"#{each.number}: {each.why}", "yellow")
 
 
 @preview.command("set")
@@ -146,7 +157,7 @@ def remove(context: typer.Context, name: Name, output: Output = None) -> None:
         session.screen.data(answer)
     else:
         view = session.api.decode(answer, SourceView)
-        session.screen.text(f"{name}: {view.status}; {len(view.live)} previews are being destroyed")
+        session.screen.text(f"{name}: {view.status}; previews that are being destroyed: {len(view.live)}")
 
 
 def _made_of(source: SourceView) -> str:
@@ -158,9 +169,5 @@ def _show(screen: Screen, source: SourceView) -> None:
     config = source.config
     screen.text(f"{source.name}: {config.repository} at {config.forge}, {source.status}")
     screen.text(f"Previews of {_made_of(source)} in project {config.project}, at most {config.max_live} at once")
-    for each in source.live:
-        screen.text(f"  {each} lives")
-    for each in source.waiting:
-        screen.text(f"  {each} waits for a slot")
     for each in source.problems:
         screen.note(each, "yellow")

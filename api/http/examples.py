@@ -10,7 +10,7 @@ from twin.domain.identity import Actor
 from twin.domain.previews.config import SourceConfig
 from twin.ports.provider import UNKNOWN, Change, LogLine
 from twin.ports.store import Verification
-from twin.service.previews.sources import SourceView
+from twin.service.previews.sources import PullView, SourceView
 from twin.service.views import (
     Accepted,
     BlockView,
@@ -291,6 +291,16 @@ NEW_SOURCE: dict[str, Any] = {
     "inputs": {"greeting": "pull request ${pr.number}"},
     "ttl": "3d",
 }
+PULL = PullView(
+    number=42,
+    status="ready",
+    title="Greet by name",
+    author="ada",
+    commit="9fceb02d0ae598e95dc970b74767f19372d61af8",
+    link="https://github.com/acme/guestbook/pull/42",
+    environment="shop/pr-42",
+    url="https://pr-42--shop.preview.example.com",
+)
 SOURCE = SourceView(
     name="guestbook",
     status="ready",

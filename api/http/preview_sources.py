@@ -16,7 +16,7 @@ from api.http.pages import Page, only_page
 from api.services import Services
 from twin.domain.durations import parse_duration
 from twin.domain.previews.config import CloneFrom, SourceConfig
-from twin.service.previews.sources import SourceView
+from twin.service.previews.sources import PullView, SourceView
 from twin.service.principals import Request as Asked
 
 Name = Annotated[str, PathParameter(description="For example guestbook")]
@@ -83,6 +83,16 @@ class PreviewSourceController(Controller):
     ) -> SourceView:
         """One preview source, with the pull requests that live and those that wait for a slot."""
         return await services.preview_sources.get(name, asked.by)
+
+    @get(
+        "/{name:str}/pulls",
+        opt=described({200: json_answer("By number", Page[PullView], Page(items=(examples.PULL,)))}, problems=(404,)),
+    )
+    async def list_pulls(
+        self, name: Name, services: NamedDependency[Services], asked: NamedDependency[Asked]
+    ) -> Page[PullView]:
+        """The pull requests that have a preview or wait for one."""
+        return only_page(await services.preview_sources.pulls(name, asked.by))
 
     @put(
         "/{name:str}",

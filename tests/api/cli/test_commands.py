@@ -234,7 +234,7 @@ def test_a_forge_is_a_target_that_nothing_stands_on(twin: Twin, tmp_path: Path) 
     assert "Previews of page in project shop" in twin("preview", "show", "page").out
     wrong = twin("preview", "set", "page", *source, "--ttl", "soon")
     assert (wrong.code, "ttl" in wrong.err) == (Exit.REFUSED, True)
-    assert "0 previews" in twin("preview", "rm", "page").out
+    assert "being destroyed: 0" in twin("preview", "rm", "page").out
     assert twin("preview", "show", "nothing").code == Exit.NOT_FOUND
     # It is needed until the source is at rest, and that forge, which is nowhere, may just now be asked for its list.
     eventually(lambda: twin("target", "remove", "gitea/main").code == Exit.DONE, within=90)

@@ -54,6 +54,8 @@ async def test_who_may_do_what(world: World) -> None:
         assert (await dev.put("/v1/preview-sources/guestbook", json=SOURCE)).status_code == 403
         await root.put("/v1/preview-sources/guestbook", json=SOURCE)
         assert (await dev.get("/v1/preview-sources/guestbook")).status_code == 200
+        assert (await dev.get("/v1/preview-sources/guestbook/pulls")).json()["items"] == []
+        assert (await stranger.get("/v1/preview-sources/guestbook/pulls")).status_code == 404
         assert (await dev.delete("/v1/preview-sources/guestbook")).status_code == 403
         assert (await stranger.get("/v1/preview-sources/guestbook")).status_code == 404
         assert (await stranger.get("/v1/preview-sources")).json()["items"] == []

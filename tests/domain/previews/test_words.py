@@ -1,5 +1,6 @@
 """What is said of a preview: to the point, of the last commit, and plain whatever strangers have written."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -56,7 +57,7 @@ def test_what_strangers_write_is_plain(tale):
     tale.deploy()
     tale.see("failed", problem=EVIL, waits_for=EVIL, mend=EVIL, plan=(EVIL,), url="javascript:alert(1)")
     tale.command(EVIL, EVIL)
-    text = body(tale)
+    text = outside_fences(body(tale))
     assert text.count("<!--") == 1
     for bad in ("<img", "](javascript", "@everyone", "http://evil", "`code`", "**b**", "\n# h"):
         assert bad not in text
@@ -68,6 +69,19 @@ def test_a_link_that_is_none_is_none(tale):
     tale.see("ready", url="javascript:alert(1)")
     assert "](" not in body(tale)
     assert publication(tale.state, "status").url is None
+
+
+def outside_fences(text):
+    """Without what is quoted: nothing means anything there."""
+    return re.sub(r"\n(```+)text\n.*?\n\1\n", "\n", text, flags=re.DOTALL)
+
+
+def test_what_a_program_wrote_is_quoted(tale):
+    tale.look(pull())
+    tale.give_slot()
+    tale.deploy()
+    tale.see("failed", problem='It ends.\nIts last lines:\n  File "app.py"\n```\n@all', mend="Mend it.")
+    assert '\n\nIt ends\\.\n\n````text\nIts last lines:\n  File "app.py"\n```\n@all\n````\n\nMend it\\.' in body(tale)
 
 
 @given(st.text(max_size=300))

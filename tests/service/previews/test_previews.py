@@ -97,6 +97,10 @@ async def test_no_more_live_at_once_than_may_and_the_next_comes_when_one_goes(sc
     assert await scene.shown(42) == A
     assert await scene.environment(43) is None
     assert "Preview: queued" in scene.forge.comments[43]
+    lives, waits = await scene.sources.pulls("guestbook", ADMIN)
+    assert (lives.number, lives.status, lives.environment, lives.commit) == (42, "ready", "shop/pr-42", A)
+    assert (waits.number, waits.status, waits.environment, waits.commit) == (43, "queued", None, B)
+    assert waits.why == "None waited before it as it came."
     scene.forge.change(42, state="closed")
     await scene.hint(42)
     assert await scene.shown(43) == B

@@ -24,6 +24,7 @@ LONGEST_SUMMARY = 140
 
 _LONGEST_TEXT = 500
 _MOST_STEPS = 8
+_MOST_QUOTED_LINES = 20
 _MOST_LOG_LINES = 60
 _MOST_LOG_CHARACTERS = 20_000
 
@@ -173,11 +174,8 @@ def comment(state: PullRequest) -> str:
 
 def with_logs(body: str, component: str, text: str) -> str:
     """The comment with a component's last lines, as they are and no more than that."""
-    lines = text[-_MOST_LOG_CHARACTERS:].splitlines()[-_MOST_LOG_LINES:]
-    shown = "\n".join(lines) or "(nothing yet)"
-    longest = max((len(run) for run in re.findall(r"`+", shown)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{body}\n<details><summary>{plain(component)}</summary>\n\n{fence}text\n{shown}\n{fence}\n\n</details>\n"
+    shown = _fenced(text, _MOST_LOG_LINES)
+    return f"{body}\n<details><summary>{plain(component)}</summary>\n\n{shown}\n\n</details>\n"
 
 
 def plain(text: str, most: int = _LONGEST_TEXT) -> str:
@@ -188,6 +186,41 @@ def plain(text: str, most: int = _LONGEST_TEXT) -> str:
     # A zero-width space: neither a mention nor a link is made of what it stands in.
     line = line.replace("@", "@\u200b").replace("://", ":\u200b//")
     return _MARKUP.sub(lambda found: "\\" + found[0], line)
+
+
+def reason(state: PullRequest) -> str | None:
+    """Why it is not ready: what went wrong, or what is waited for. None if there is nothing to tell."""
+    now, verdict = phase(state), state.verdict
+    if now == "queued":
+        return f"{state.ahead or 'None'} waited before it as it came."
+    if now == "invalid" and verdict is not None:
+        return verdict.problem
+    told = _trouble(state, now)
+    return told.message if told is not None else None
+
+
+class _Told(Struct, frozen=True):
+    message: str
+    waits_for: str | None
+    mend: str | None
+
+
+def _trouble(state: PullRequest, now: str) -> _Told | None:
+    trouble, env = state.troubles.get("deploy"), state.environment
+    if trouble is not None and trouble.kind != "transient" and now in ("failed", "blocked", "destroying"):
+        return _Told(trouble.message, trouble.owner, trouble.mend)
+    if env is not None and env.alive and env.problem:
+        return _Told(env.problem, env.waits_for, env.mend)
+    return None
+
+
+def _fenced(text: str, most_lines: int) -> str:
+    """The last lines as they are: nothing within a fence means anything."""
+    lines = "".join(each if each.isprintable() or each in "\n\t" else " " for each in text[-_MOST_LOG_CHARACTERS:])
+    shown = "\n".join(lines.splitlines()[-most_lines:]) or "(nothing yet)"
+    longest = max((len(run) for run in re.findall(r"`+", shown)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{shown}\n{fence}"
 
 
 def _summary(state: PullRequest, now: str) -> str:
@@ -231,11 +264,11 @@ def _paragraphs(state: PullRequest) -> Iterator[str]:
 
 
 def _reasons(state: PullRequest, now: str) -> Iterator[str]:
-    verdict, env = state.verdict, state.environment
+    verdict = state.verdict
     if now == "waits for leave" and state.pull is not None:
         yield f"Who has read the commit: `/twin allow {_sha(state.pull.head_sha)}`"
     if now == "queued":
-        yield f"{state.ahead} waited before it as it came."
+        yield reason(state) or ""
     if now == "invalid" and verdict is not None and verdict.problem is not None:
         yield plain(verdict.problem) + (f" {plain(verdict.mend)}" if verdict.mend else "")
     if now == "unwanted" and verdict is not None and verdict.unwanted is not None:
@@ -243,13 +276,19 @@ def _reasons(state: PullRequest, now: str) -> Iterator[str]:
     if now in ("ended", "destroying") and state.ended is not None:
         by = f" By {plain(state.ended.by, 60)}." if state.ended.by else ""
         yield f"{_ENDS[state.ended.why]}{by} `/twin redeploy` brings it back."
-    trouble = state.troubles.get("deploy")
-    if trouble is not None and trouble.kind != "transient" and now in ("failed", "blocked", "destroying"):
-        owner = f" Waits for {plain(trouble.owner)}." if trouble.owner else ""
-        yield plain(trouble.message) + owner + (f" {plain(trouble.mend)}" if trouble.mend else "")
-    elif env is not None and env.alive and env.problem:
-        waits = f" Waits for {plain(env.waits_for)}." if env.waits_for else ""
-        yield plain(env.problem) + waits + (f" {plain(env.mend)}" if env.mend else "")
+    told = _trouble(state, now)
+    if told is not None:
+        first, _, others = told.message.strip().partition("\n")
+        said = [plain(first)]
+        if others:  # what some program wrote
+            yield said.pop()
+            yield _fenced(others, _MOST_QUOTED_LINES)
+        if told.waits_for:
+            said.append(f"Waits for {plain(told.waits_for)}.")
+        if told.mend:
+            said.append(plain(told.mend))
+        if said:
+            yield " ".join(said)
 
 
 def _lifetime(state: PullRequest) -> str:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from msgspec import Struct
+from msgspec.structs import replace
 
 from twin.domain.errors import Invalid, NotFound
 from twin.domain.near import near_misses
 from twin.domain.previews.config import SourceConfig
 from twin.domain.previews.names import source_id
+from twin.domain.previews.pull_request import PullRequest
+from twin.domain.previews.pulls import PULL_REQUEST
 from twin.domain.previews.source import PREVIEW_SOURCE, Configure, PreviewSource, RemoveSource
+from twin.domain.previews.words import phase, reason
 from twin.ports.changes import Changes
 from twin.ports.store import Store, Tx
 from twin.service.paging import every
@@ -24,6 +30,22 @@ class SourceView(Struct, frozen=True, kw_only=True):
     live: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+
+
+class PullView(Struct, frozen=True, kw_only=True):
+    """A pull request with a preview, or waiting for one. `status`: what its comment says in a word; `why`: who or what
+    is waited for, or what went wrong; `commit`: the newest one; `environment`: PROJECT/NAME, once there is one."""
+
+    number: int
+    status: str
+    title: str = ""
+    author: str = ""
+    commit: str = ""
+    link: str = ""
+    environment: str | None = None
+    url: str | None = None
+    expires_at: datetime | None = None
+    why: str | None = None
 
 
 class PreviewSources:
@@ -74,6 +96,13 @@ class PreviewSources:
         rows = every(self._store, PREVIEW_SOURCE.kind)
         return tuple([_view(row.state) async for row in rows if by.may("viewer", row.state.config.project)])
 
+    async def pulls(self, name: str, by: Principal) -> tuple[PullView, ...]:
+        """Its pull requests that have a preview or wait for one, by number. Raises `NotFound` as `get` does."""
+        view = await self.get(name, by)
+        rows = [await self._store.entity(PULL_REQUEST.kind, each) for each in (*view.live, *view.waiting)]
+        found = [_pull_view(row.state, view.config.project) for row in rows if row is not None]
+        return tuple(sorted(found, key=lambda each: each.number))
+
     def _check_forge(self, tx: Tx, config: SourceConfig) -> None:
         forges = [each.name for each in tx.targets() if each.provider in self._forges]
         if config.forge not in forges:
@@ -99,3 +128,13 @@ def _view(state: PreviewSource) -> SourceView:
         waiting=tuple(each.pull for each in state.queue),
         problems=tuple(each.message for each in state.troubles.values()),
     )
+
+
+def _pull_view(state: PullRequest, project: str) -> PullView:
+    pull, env = state.pull, state.environment
+    view = PullView(number=state.origin.number, status=phase(state), why=reason(state))
+    if pull is not None:
+        view = replace(view, title=pull.title, author=pull.author, commit=pull.head_sha, link=pull.url)
+    if env is not None:
+        view = replace(view, environment=f"{project}/{env.name}", url=env.url, expires_at=env.expires_at)
+    return view
