@@ -7,7 +7,7 @@ import random
 import re
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -119,6 +119,8 @@ async def run_guarded(
     deadline: datetime,
     beat: Callable[[], Awaitable[None]],
     secrets: Sequence[str] = (),
+    on_line: Callable[[str], None] | None = None,
+    limits: Mapping[str, int] | None = None,
 ) -> Output:
     """Run a command that dies with us (`twin.children.running`) as the target's account. Raises TimeoutError at
     `deadline`, Blocked if no Python can start."""
@@ -132,6 +134,8 @@ async def run_guarded(
             beat=beat,
             user=account.user if account else None,
             secrets=secrets,
+            on_line=on_line,
+            limits=limits,
         )
     except NoInterpreter as failed:
         raise blocked_by_interpreter(target, str(failed)) from None

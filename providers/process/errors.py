@@ -16,7 +16,7 @@ _CAPACITY = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 
 _GIT_NETWORK = re.compile(
     r"could not resolve host|connection (refused|timed out|reset)|failed to connect|early eof|rpc failed"
-    r"|hung up unexpectedly|network is unreachable|operation timed out|returned error: (5\d\d|429)|tls|ssl",
+    r"|hung up unexpectedly|network is unreachable|operation (timed out|too slow)|returned error: (5\d\d|429)|tls|ssl",
     re.IGNORECASE,
 )
 _GIT_ACCESS = re.compile(
@@ -24,6 +24,7 @@ _GIT_ACCESS = re.compile(
     r"|returned error: 40[13]|host key verification failed|dubious ownership",
     re.IGNORECASE,
 )
+_GIT_MOVED = re.compile(r"returned error: 30\d", re.IGNORECASE)
 _GIT_ABSENT = re.compile(
     r"not found|does not exist|not appear to be a git repository|couldn't find remote ref|not our ref"
     r"|returned error: 404",
@@ -59,6 +60,26 @@ def blocked_by_git(target: str) -> Blocked:
     )
 
 
+def source_too_large(target: str, what: str, most: int) -> Terminal:
+    """A repository is more than the target takes."""
+    return Terminal(
+        f"The repository is too large for process target {target!r}: {what} of more than {most} bytes.",
+        field="source.git",
+        mend="Keep large files out of the commit and of its repository, or have an admin raise the target's "
+        "max_source_bytes.",
+    )
+
+
+def source_too_slow(target: str, seconds: float) -> Terminal:
+    """A repository was not fetched in the time that the target gives."""
+    return Terminal(
+        f"The repository was not fetched within {seconds:g} s, which is all that process target {target!r} gives.",
+        field="source.git",
+        mend="Retry if its server was slow; else make the repository smaller, or have an admin raise the target's "
+        "fetch_timeout.",
+    )
+
+
 @contextmanager
 def translated(target: str) -> Iterator[None]:
     """Turn the operating system's errors on our own files and processes into failures that say what happens next."""
@@ -90,6 +111,12 @@ def git_failure(target: str, said: str) -> StepFailure:
     last = " ".join(said.split())[-600:]
     if re.search("no space left|disk quota", said, re.IGNORECASE):
         return blocked_by_disk(target, "git could not write")
+    if _GIT_MOVED.search(said):
+        return Terminal(
+            f"The repository is not at this address any more, and no redirect is followed: {last}",
+            field="source.git",
+            mend="Use the address that it redirects to (https, the present name), if that is to be trusted.",
+        )
     if _GIT_ACCESS.search(said):
         return Terminal(
             f"The repository refuses access: {last}",

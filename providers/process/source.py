@@ -20,7 +20,7 @@ from providers.process.spec import Config, Service
 from twin.children import processes
 from twin.children.bundle import unpack
 from twin.children.environment import marks
-from twin.domain.errors import Terminal, Transient
+from twin.domain.errors import StepFailure, Terminal, Transient
 from twin.domain.identity import ComponentRef
 from twin.ports.provider import StepContext
 
@@ -62,7 +62,7 @@ async def ensure_source(
                 service.source,
                 target=target,
                 account=account,
-                local_sources=settings.local_sources,
+                settings=settings,
                 marks=marks(ref, BUILD),
                 deadline=step.deadline,
                 beat=beat,
@@ -81,7 +81,11 @@ async def ensure_source(
         if repository is not None:
             if account is not None:
                 account.give(source.tree)
-            await repository.fetch(commit, source.tree)
+            try:
+                await repository.fetch(commit, source.tree)
+            except StepFailure:
+                await asyncio.to_thread(delete, root)  # it may be large, and no attempt may follow
+                raise
         elif step.bundle is not None and step.read_bundle is not None:
             await asyncio.to_thread(unpack, await step.read_bundle(), source.tree)
             if account is not None:

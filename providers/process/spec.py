@@ -82,12 +82,15 @@ class Watched(Struct, frozen=True):
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """A target's configuration: the directory that holds everything of it, the address that apps bind to, whether
     `source.git` may name what lies on the twin's own machine, where the twin's user can read more than a requester,
-    and the user that commands run as, for a twin that is root."""
+    and the user that commands run as, for a twin that is root. Of a repository, neither what is fetched nor the files
+    may have more than `max_source_bytes`, and to fetch it may take `fetch_timeout` seconds."""
 
     directory: str
     host: str = "127.0.0.1"
     local_sources: bool = False
     user: str | None = None
+    max_source_bytes: Annotated[int, Meta(ge=1)] = 1 << 30
+    fetch_timeout: Annotated[float, Meta(gt=0, le=3600)] = 600.0
 
 
 SERVICE = ComponentType(

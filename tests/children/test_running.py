@@ -109,3 +109,19 @@ async def test_a_killed_worker_takes_all_of_it_along(tmp_path: Path) -> None:
     await worker.wait()
     await soon(none_alive)
     assert not psutil.pid_exists(leaver)
+
+
+async def test_limits_hold_for_it_and_for_what_it_starts(tmp_path: Path) -> None:
+    write = "import pathlib; pathlib.Path('large').write_bytes(bytes(20_000))"
+    code = (
+        "import resource, subprocess, sys\n"
+        "try: resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))\n"
+        "except (ValueError, PermissionError): pass\n"
+        f"sys.exit(subprocess.call([sys.executable, '-c', {write!r}], stderr=subprocess.DEVNULL))"
+    )
+    limits = {"FSIZE": 10_000, "NO_SUCH_LIMIT": 1}
+    if os.geteuid() == 0:  # root may raise even hard limits
+        code = code.replace("30_000, 30_000", "10_000, 10_000")
+    assert (await python(code, tmp_path, limits=limits)).code != 0
+    assert (tmp_path / "large").stat().st_size <= 10_000
+    assert (await python(write, tmp_path, limits={"FSIZE": 30_000})).code == 0

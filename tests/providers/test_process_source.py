@@ -21,7 +21,7 @@ import pytest
 
 from providers.process.git import Repository
 from providers.process.provider import ProcessProvider
-from providers.process.spec import GitSource
+from providers.process.spec import Config, GitSource
 from tests.providers.process_world import APP, ask, bundle, open_provider, processes, step
 from twin.children.bundle import unpack
 from twin.domain.errors import Blocked, StepFailure, Terminal, Transient
@@ -160,7 +160,7 @@ async def test_no_protocol_of_a_file_reaches_git_either(tmp_path: Path, reposito
         GitSource("https://localhost/r"),
         target="test",
         account=None,
-        local_sources=False,
+        settings=Config(directory="/nowhere"),
         marks={},
         deadline=datetime.now(UTC) + timedelta(seconds=30),
         beat=beat,

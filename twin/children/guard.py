@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import json
 import os
+import resource
 import selectors
 import signal
 import subprocess
@@ -33,6 +34,7 @@ def main() -> None:
     os.set_blocking(waker, False)
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
+    bound(order["limits"])
     try:
         child = subprocess.Popen(  # noqa: S603 - running it is the purpose
             order["command"],
@@ -60,6 +62,18 @@ def main() -> None:
                     os._exit(137)
     end(child)  # what it left behind
     os._exit(child.returncode if child.returncode >= 0 else 128 - child.returncode)
+
+
+def bound(limits: dict[str, int]) -> None:
+    """Lower our own limits, which the command inherits: soft and hard, so that it cannot raise them."""
+    for name, most in limits.items():
+        which = getattr(resource, f"RLIMIT_{name}", None)
+        if which is None:
+            continue
+        hard = resource.getrlimit(which)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        with contextlib.suppress(OSError, ValueError):  # a system that knows the limit and cannot set it
+            resource.setrlimit(which, (most, most))
 
 
 def feed(child: subprocess.Popen[bytes], data: bytes) -> None:

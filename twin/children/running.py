@@ -63,13 +63,15 @@ async def run(
     input: str | None = None,  # noqa: A002 - as subprocess calls it
     on_line: Callable[[str], None] | None = None,
     secrets: Sequence[str] = (),
+    limits: Mapping[str, int] | None = None,
 ) -> Output:
     """Run a command that dies with us, and return its last output without `secrets`.
 
     `env` is all of its environment; `marks` also stand in the guard's. `input` is what it reads from stdin. With
     `on_line` each line of its stdout goes there as it comes, and the output is what it said on stderr. `beat` is called
-    each second or two. Raises TimeoutError at `deadline`, NoInterpreter if no guard can start; whatever ends the wait,
-    cancelling too, kills the command and all that it started.
+    each second or two. `limits` are the system's, by their names without RLIMIT_ (FSIZE, in bytes). Raises TimeoutError
+    at `deadline`, NoInterpreter if no guard can start; whatever ends the wait, cancelling too, and whatever `beat`
+    raises, kills the command and all that it started.
     """
     guard = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -98,6 +100,7 @@ async def run(
             "as": as_user(user),
             "input": input,
             "apart": on_line is not None,
+            "limits": dict(limits or {}),
         }
         guard.stdin.write(json.dumps(wanted).encode() + b"\n")
         async with asyncio.timeout((deadline - datetime.now(UTC)).total_seconds()):
