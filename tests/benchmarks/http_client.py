@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 from types import TracebackType
 
 
@@ -26,17 +27,20 @@ class Pool:
 
     async def get(self, path: str) -> tuple[int, bytes]:
         """Status and body."""
-        return await self._ask(f"GET {path}", b"")
+        return await self._ask(f"GET {path}", b"", {})
 
-    async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
-        """Status and body."""
-        return await self._ask(f"POST {path}", body)
+    async def post(self, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
+        """Status and body. `headers`: of this request alone."""
+        return await self._ask(f"POST {path}", body, headers or {})
 
-    async def _ask(self, line: str, body: bytes) -> tuple[int, bytes]:
+    async def _ask(self, line: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
         reader, writer = (
             self._idle.pop() if self._idle else await asyncio.open_connection(self._host, self._port, limit=2**20)
         )
-        about = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
+        about = f"Content-Length: {len(body)}\r\n" if body else ""
+        if body and "Content-Type" not in headers:
+            about += "Content-Type: application/json\r\n"
+        about += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         writer.write(f"{line} HTTP/1.1\r\nHost: {self._host}\r\n{self._headers}{about}\r\n".encode() + body)
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         status = int(head[9:12])

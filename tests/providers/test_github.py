@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 import time
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
@@ -16,6 +14,7 @@ from msgspec.structs import replace
 
 from providers.github import KIND
 from providers.github.forge import STATES
+from tests.providers import github_pulls
 from tests.providers.github_server import APP_ID, INSTALLATION_ID, SLUG, GitHub, Json
 from twin.domain.errors import Blocked, Invalid, Transient
 from twin.domain.pulls import Permission
@@ -25,8 +24,6 @@ from twin.testing.conformance.forge import ForgeConformance
 from twin.testing.conformance.forge_hooks import MARKER, PENDING, Said
 from twin.testing.loopback import Answer
 from twin.testing.meddling import Meddler, after, instead
-
-_numbers = itertools.count(1)
 
 
 class GitHubWorld:
@@ -57,43 +54,22 @@ class GitHubWorld:
         head = f"visitor/guestbook-{number}" if fork else self.repository
         if fork:
             self.github.add(head, readers=("*",))
-        self._it["pulls"][number] = {
-            "number": number,
-            "title": title,
-            "state": "open",
-            "draft": draft,
-            "author": author,
-            "labels": labels,
-            "branch": f"change-{number}",
-            "head_repository": head,
-            "files": {},
-            "comments": [],
-            "merged_at": None,
-        }
-        await self.push(number, files or {"new.txt": "new"})
+        github_pulls.open_pull(
+            self._it, number, title=title, author=author, head=head, draft=draft, labels=labels, files=files
+        )
         return number
 
-    def _pull(self, number: int) -> Json:
-        pull: Json = self._it["pulls"][number]
-        pull["updated_at"] = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        return pull
-
     async def push(self, number: int, files: Mapping[str, str]) -> str:
-        pull = self._pull(number)
-        pull["files"] = pull["files"] | {name: text.encode() for name, text in files.items()}
-        pull["sha"] = hashlib.sha1(f"{number} {next(_numbers)}".encode()).hexdigest()
-        self._it["commits"][pull["sha"]] = {"README.md": b"# guestbook\n", **pull["files"]}
-        return str(pull["sha"])
+        return github_pulls.push(self._it, number, files)
 
     async def head(self, number: int) -> str:
         return str(self._it["pulls"][number]["sha"])
 
     async def close(self, number: int, *, merge: bool = False) -> None:
-        self._pull(number)["state"] = "closed"
-        self._pull(number)["merged_at"] = "2026-01-01T00:00:00Z" if merge else None
+        github_pulls.close(self._it, number, merge=merge)
 
     async def reopen(self, number: int) -> None:
-        self._pull(number)["state"] = "open"
+        github_pulls.changed(self._it, number)["state"] = "open"
 
     async def remove_fork(self, number: int) -> None:
         del self.github.repositories[self._it["pulls"][number]["head_repository"]]
