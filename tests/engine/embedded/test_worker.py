@@ -66,16 +66,71 @@ async def test_no_more_run_at_once_than_target_and_worker_allow(
 
 def test_a_rate_holds_further_starts_for_a_minute() -> None:
     rates, limited, free = Rates(), Target(name="a", provider="x", rate=2), Target(name="b", provider="x")
-    assert rates.free((limited, free), ("a", "b"), 9) == {"a": 2, "b": 9}
+    assert rates.free((limited, free), ("a", "b"), 9, {}) == {"a": 2, "b": 8}
     assert rates.wait((limited, free)) is None
     rates.started("a")
     rates.started("b")
-    assert rates.free((limited, free), ("a", "b"), 9) == {"a": 1, "b": 9}
+    assert rates.free((limited, free), ("a", "b"), 9, {}) == {"a": 1, "b": 8}
     rates.started("a")
-    assert rates.free((limited, free), ("a", "b"), 9) == {"b": 9}, "none now"
+    assert rates.free((limited, free), ("a", "b"), 9, {}) == {"b": 8}, "none now"
     wait = rates.wait((limited, free))
     assert wait is not None
     assert 0 < wait <= 60
+
+
+@pytest.mark.parametrize(
+    ("queues", "most", "running", "free", "reason"),
+    [
+        (("a",), 9, {"a": 7}, [("a", 9)], "nobody else wants anything"),
+        (("a", "b"), 1, {"a": 7}, [("b", 1), ("a", 1)], "it runs the fewest, and comes first"),
+        (("a", "b", "c"), 9, {"b": 1}, [("a", 7), ("c", 7), ("b", 7)], "no one takes what is left for the others"),
+        (("a", "b", "c"), 2, {}, [("a", 1), ("b", 1), ("c", 1)], "each may have one, as far as it goes"),
+    ],
+)
+def test_queues_share_what_is_free(
+    queues: tuple[str, ...], most: int, running: dict[str, int], free: list[tuple[str, int]], reason: str
+) -> None:
+    assert list(Rates().free((), queues, most, running).items()) == free, reason
+
+
+def test_whoever_had_a_turn_the_longest_ago_is_next() -> None:
+    rates = Rates()
+    for last, following in (("a", "b"), ("b", "c"), ("c", "a")):
+        rates.started(last)
+        assert next(iter(rates.free((), ("c", "b", "a"), 1, {}))) == following
+
+
+@pytest.mark.parametrize("slow", ["data-1", "run-1"])
+async def test_a_place_that_answers_slowly_keeps_no_other_from_its_turn(
+    world: World, employ: Employ, slow: str
+) -> None:
+    """However much waits for it, and whatever it is called."""
+    employ(slots=1)
+    living = [await world.create(name) for name in ("one", "two", "three")]
+    for environment in living:
+        await _ready(world, environment)
+    slowly = ON_DATA if slow == "data-1" else ("app.apply",)
+    for step in slowly:
+        world.outside.hold(step)
+    if slow == "data-1":
+        await world.create("four")
+        await soon(lambda: _held(world, 1))
+        await world.send(living[0], "scale", component="app", replicas=3)
+    else:
+        for environment in living:
+            await world.send(environment, "scale", component="app", replicas=3)
+        await soon(lambda: _held(world, 1))
+        await world.create("four")
+    assert sorted(await world.store.queues()) == ["data-1", "run-1"]
+    held, before = world.outside.calls[-1][0], len(world.outside.calls)
+    world.outside.let_go(held)
+    world.outside.hold(held)
+
+    async def goes_on() -> bool:
+        return len(world.outside.calls) > before
+
+    await soon(goes_on)
+    assert world.outside.calls[before][0] not in slowly
 
 
 def test_the_starts_of_a_target_without_a_rate_are_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import itertools
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
@@ -143,7 +144,7 @@ class Worker:
     async def _claim(self, targets: tuple[Target, ...]) -> int:
         queues = await self._store.queues()
         room = self._slots - len(self._running)
-        free = self._rates.free(targets, queues, room)
+        free = self._rates.free(targets, queues, room, Counter(task.queue for task in self._running.values()))
         ceilings = {target.name: target.concurrency for target in targets}
         if room <= 0 or not free:
             return 0
