@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +16,8 @@ from twin.domain.deciders import DECIDERS
 from twin.domain.errors import Blocked, Rejected, Terminal, Transient
 from twin.domain.identity import TWIN
 from twin.domain.inbox import INBOX, KEPT, Inbox, inbox_id
+from twin.domain.previews.config import SourceConfig
+from twin.domain.previews.source import PreviewSource
 from twin.domain.pulls import Permission
 from twin.engine.execute import Executor
 from twin.ports.deliveries import Comment, News, Nothing
@@ -38,12 +41,17 @@ class TalkingForge:
     def __init__(self) -> None:
         self.answers: list[Exception | Permission] = []
         self.asked: list[tuple[str, str]] = []
+        self.thinking: tuple[asyncio.Event, asyncio.Event] | None = None
 
     def clone_url(self, repository: str) -> str:
         return f"https://user@forge.test:3000/{repository}.git"
 
     async def permission(self, repository: str, login: str) -> Permission:
         self.asked.append((repository, login))
+        if self.thinking is not None:
+            asked, answer = self.thinking
+            asked.set()
+            await answer.wait()
         answer: Exception | Permission = self.answers.pop(0) if self.answers else "write"
         if isinstance(answer, Exception):
             raise answer
@@ -69,14 +77,20 @@ class CountingPulls:
     """Each pull request is a counter of what it was told: one for a hint, a hundred for a command."""
 
     def __init__(self) -> None:
-        self.sources = ["shop"]
+        self.names = ["shop"]
+        self.looked = 0
         self.refuses: Exception | None = None
+        self.broken: dict[int, Exception] = {}
         self.commands: list[tuple[str, Permission]] = []
 
-    async def followed(self, forge: str, repository: str) -> bool:
-        return repository == "ada/shop"
+    async def sources(self, forge: str, repository: str) -> Sequence[PreviewSource]:
+        self.looked += 1
+        config = SourceConfig(forge=forge, repository=repository, project="shop", blueprint="guestbook")
+        return [PreviewSource(name=each, config=config) for each in self.names if repository == "ada/shop"]
 
-    async def told(self, delivery: StoredDelivery, news: News, permission: Permission) -> tuple[Telling, ...]:
+    async def told(
+        self, sources: Sequence[PreviewSource], delivery: StoredDelivery, news: News, permission: Permission
+    ) -> tuple[Telling, ...]:
         if isinstance(self.refuses, Terminal):
             raise self.refuses
         if news.comment is not None:
@@ -88,13 +102,13 @@ class CountingPulls:
                 if tx.state(KIND, entity) is None:
                     tx.transition(KIND, entity, Open(source, str(news.number)), Cause(TWIN, delivery.id))
                 tx.transition(KIND, entity, Add(1 if news.comment is None else 100), Cause(TWIN, delivery.id))
-                if self.refuses is not None:
-                    raise self.refuses
+                if (refuses := self.broken.get(news.number, self.refuses)) is not None:
+                    raise refuses
                 return entity
 
             return tell
 
-        return tuple(telling(each) for each in self.sources)
+        return tuple(telling(each.name) for each in sources)
 
 
 def translate(event: str, headers: Mapping[str, str], body: bytes) -> News | Nothing:
@@ -195,7 +209,7 @@ async def mail() -> AsyncIterator[Mail]:
 
 
 async def test_news_become_hints_and_the_history_tells_the_whole_way(mail: Mail) -> None:
-    mail.pulls.sources = ["shop", "other"]
+    mail.pulls.names = ["shop", "other"]
     assert await mail.deliver("d1")
     assert not await mail.deliver("d1"), "it came again"
     await mail.work()
@@ -218,6 +232,43 @@ async def test_hundreds_are_done_in_order_over_all_pages(mail: Mail) -> None:
     await mail.work()
     assert list(await mail.handled()) == [f"d{number}" for number in range(120)]
     assert sum([await mail.count(f"pr_shop_{number}") for number in range(1, 8)]) == 120
+
+
+async def test_of_a_burst_all_is_handled_at_once_and_its_sources_are_looked_for_once_a_page(mail: Mail) -> None:
+    for number in range(40):
+        await mail.deliver(f"d{number}", number=number % 4 + 1)
+    await mail.work()
+    assert [await mail.count(f"pr_shop_{number}") for number in range(1, 5)] == [10] * 4
+    page = await mail.store.events(EventFilter(entity=INBOX_OF_IT, type="delivery_handled"), limit=500)
+    assert len(page.items) == 40
+    assert mail.pulls.looked == 2, "twenty are a page"
+
+
+async def test_one_that_cannot_be_done_takes_none_of_its_page_with_it(mail: Mail) -> None:
+    mail.pulls.broken = {2: ValueError("a fault of ours"), 3: Rejected("it is over")}
+    for number in range(1, 5):
+        await mail.deliver(f"d{number}", number=number)
+    await mail.work()
+    assert list(await mail.handled()) == ["d1", "d3", "d4"], "in the order in which they came"
+    assert (await mail.handled())["d3"] == ("ignored", "it is over")
+    assert [await mail.count(f"pr_shop_{number}") for number in range(1, 5)] == [1, 0, 0, 1]
+    assert (await mail.inbox()).waiting == 1
+    mail.pulls.broken = {}
+    await mail.wait()
+    assert (await mail.count("pr_shop_2"), (await mail.inbox()).waiting) == (1, 0)
+
+
+async def test_a_forge_that_thinks_about_a_command_keeps_no_hint_of_before_waiting(mail: Mail) -> None:
+    asked, answer = asyncio.Event(), asyncio.Event()
+    mail.forge.thinking = (asked, answer)
+    await mail.deliver("d1", number=1)
+    await mail.deliver("d2", number=2, comment="/twin status")
+    working = asyncio.create_task(mail.work())
+    await asyncio.wait_for(asked.wait(), 30)
+    assert list(await mail.handled()) == ["d1"]
+    answer.set()
+    await working
+    assert list(await mail.handled()) == ["d1", "d2"]
 
 
 @pytest.mark.parametrize(
@@ -362,8 +413,7 @@ async def test_two_that_do_the_same_deliveries_do_each_once(mail: Mail) -> None:
     second = await mail.claim("w2")
     assert second is not None
     await mail.executor("w2").step(second)
-    for delivery in page:  # the first goes on with what it had read
-        await mail.errands._do(INBOX_OF_IT, delivery, None)
+    await mail.errands._try_all(INBOX_OF_IT, FORGE, page, None)  # the first goes on with what it had read
     assert await mail.count() == 3
     assert len(await mail.handled()) == 3
     assert await mail.claim() is None

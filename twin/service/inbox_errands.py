@@ -1,11 +1,13 @@
 """Doing what forges have delivered: each delivery becomes hints or a command for pull requests, or is ignored, once.
 
-A delivery is marked as handled in the transaction of its hints. Whatever a crash repeats, is not done again.
+A delivery is marked as handled in the transaction of its hints. Whatever a crash repeats, is not done again. All of a
+page are done in one transaction: of a burst, the last is handled before the work for the first has begun, so that a
+pull request with four hints asks its forge once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import structlog
@@ -26,11 +28,12 @@ from twin.domain.inbox import (
     LeaveDeliveries,
     Outcome,
 )
+from twin.domain.previews.source import PreviewSource
 from twin.domain.pulls import Permission
 from twin.ports.changes import Changes
 from twin.ports.clock import Clock
 from twin.ports.deliveries import News, Nothing, Translates, host_of
-from twin.ports.forge import OpenForges
+from twin.ports.forge import Forge, OpenForges
 from twin.ports.store import Claimed, Store, StoredDelivery, Tx
 from twin.service.inboxes import unpacked
 
@@ -46,13 +49,15 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 class PullRequests(Protocol):
     """Where news go: to the pull requests of each preview source."""
 
-    async def told(self, delivery: StoredDelivery, news: News, permission: Permission) -> tuple[Telling, ...]:
-        """What is to be done about it, for each source that names the repository: it is done in one transaction with
-        all the others. `permission`: of whoever commands. Raises `Terminal` if it is no command at all."""
+    async def sources(self, forge: str, repository: str) -> Sequence[PreviewSource]:
+        """The preview sources that name the repository, in the order in which their pull requests are locked."""
         ...
 
-    async def followed(self, forge: str, repository: str) -> bool:
-        """Whether any preview source names the repository."""
+    async def told(
+        self, sources: Sequence[PreviewSource], delivery: StoredDelivery, news: News, permission: Permission
+    ) -> tuple[Telling, ...]:
+        """What is to be done about it, for each of the sources: it is done in one transaction with all the others.
+        `permission`: of whoever commands. Raises `Terminal` if it is no command at all."""
         ...
 
 
@@ -60,6 +65,35 @@ class _Done(Struct, frozen=True):
     outcome: Outcome
     why: str
     entities: tuple[str, ...] = ()
+
+
+class _Prepared(Struct, frozen=True):
+    """A delivery, and what is to be done about it within the transaction that marks it."""
+
+    delivery: StoredDelivery
+    give: Callable[[Tx], _Done]
+
+
+class _Known:
+    """What the deliveries of a page need to know, found out once: the forge, and who follows which repository."""
+
+    def __init__(self, target: str, forges: OpenForges, pulls: PullRequests) -> None:
+        self._target = target
+        self._forges = forges
+        self._pulls = pulls
+        self._forge: Forge | None = None
+        self._sources: dict[str, Sequence[PreviewSource]] = {}
+
+    async def forge(self) -> Forge:
+        """The one that delivered."""
+        self._forge = self._forge or await self._forges.forge(self._target)
+        return self._forge
+
+    async def sources(self, repository: str) -> Sequence[PreviewSource]:
+        """Those that name it."""
+        if repository not in self._sources:
+            self._sources[repository] = await self._pulls.sources(self._target, repository)
+        return self._sources[repository]
 
 
 class InboxErrands:
@@ -109,55 +143,60 @@ class InboxErrands:
         after, left = 0 if again else inbox.tried, 0
         failure: StepFailure | None = None
         while page := await self._store.undone(inbox.target, limit=_PAGE, after=after):
-            for delivery in page:
-                if delivery.number <= inbox.taken and (why := await self._try(task.entity, delivery, failure)):
-                    failure, left = why, left + 1
+            mine = [delivery for delivery in page if delivery.number <= inbox.taken]
+            failures = await self._try_all(task.entity, inbox.target, mine, failure)
+            failure, left = failures[-1] if failures else failure, left + len(failures)
             after = page[-1].number
             if after >= inbox.taken:
                 break
         waiting = left if again else left + inbox.waiting
         return LeaveDeliveries(through=inbox.taken, waiting=waiting, failure=failure)
 
-    async def _try(self, entity: str, delivery: StoredDelivery, before: StepFailure | None) -> StepFailure | None:
-        """Why a delivery cannot be done now; None if it is. `before`: why an earlier one could not."""
-        try:
-            await self._do(entity, delivery, before)
-        except Terminal as wrong:  # it will never be otherwise
-            await self._end(entity, delivery, _ignore(wrong.message))
-        except StepFailure as failure:
-            return failure
-        except Exception:
-            log.exception("delivery is not done", target=delivery.target, delivery=delivery.id)
-            return Transient("The twin came upon a fault of its own; its log has it.")
-        return None
+    async def _try_all(
+        self, entity: str, target: str, page: Sequence[StoredDelivery], before: StepFailure | None
+    ) -> list[StepFailure]:
+        """Why some of them cannot be done now; all others are. `before`: why an earlier one could not."""
+        known, together = _Known(target, self._forges, self._pulls), list[_Prepared]()
+        failures: list[StepFailure] = []
+        for delivery in page:
+            news = await self._read(delivery)
+            if isinstance(news, News) and news.comment is not None:
+                # The forge is asked, and may take its time: what came before does not wait for it.
+                failures += await self._end_all(entity, together)
+                known, together = _Known(target, self._forges, self._pulls), []
+            try:
+                give = await self._prepared(delivery, news, known, failures[-1] if failures else before)
+            except Terminal as wrong:  # it will never be otherwise
+                give = _ignore(wrong.message)
+            except StepFailure as failure:
+                failures.append(failure)
+                continue
+            except Exception:
+                failures.append(_fault(delivery))
+                continue
+            together.append(_Prepared(delivery, give))
+        return failures + await self._end_all(entity, together)
 
-    async def _do(self, entity: str, delivery: StoredDelivery, before: StepFailure | None) -> None:
-        news = await self._read(delivery)
+    async def _prepared(
+        self, delivery: StoredDelivery, news: News | Nothing, known: _Known, before: StepFailure | None
+    ) -> Callable[[Tx], _Done]:
+        """What is to be done about it."""
         if isinstance(news, Nothing):
-            return await self._end(entity, delivery, _ignore(news.why))
-        forge = await self._forges.forge(delivery.target)
+            return _ignore(news.why)
+        forge = await known.forge()
         home = host_of(forge.clone_url(news.repository))
         if strange := sorted(set(news.hosts) - {home}):
-            why = f"it tells of {', '.join(strange)}, and {delivery.target} is {home}"
-            return await self._end(entity, delivery, _ignore(why))
-        if not await self._pulls.followed(delivery.target, news.repository):
-            return await self._end(entity, delivery, _ignore(f"no preview source names {news.repository}"))
+            return _ignore(f"it tells of {', '.join(strange)}, and {delivery.target} is {home}")
+        sources = await known.sources(news.repository)
+        if not sources:
+            return _ignore(f"no preview source names {news.repository}")
         permission: Permission = "none"
         if news.comment is not None:
             if isinstance(before, Transient):  # a forge that does not answer is not asked for each of many
                 raise before
             permission = await forge.permission(news.repository, news.comment.author)
-        tellings = await self._pulls.told(delivery, news, permission)
-
-        def give(tx: Tx) -> _Done:
-            return _Done("given", _why(news), tuple(tell(tx) for tell in tellings))
-
-        try:
-            await self._end(entity, delivery, give)
-        except Unavailable as refusal:
-            raise Transient(refusal.message) from None
-        except Problem as problem:
-            await self._end(entity, delivery, _ignore(problem.message))
+        tellings = await self._pulls.told(sources, delivery, news, permission)
+        return lambda tx: _Done("given", _why(news), tuple(tell(tx) for tell in tellings))
 
     async def _read(self, delivery: StoredDelivery) -> News | Nothing:
         translate = self._translations.get(delivery.target.partition("/")[0])
@@ -169,25 +208,56 @@ class InboxErrands:
             log.exception("delivery cannot be read", target=delivery.target, delivery=delivery.id)
             return Nothing("it cannot be read; the log says why")
 
-    async def _end(self, entity: str, delivery: StoredDelivery, give: Any) -> None:
-        def end(tx: Tx) -> tuple[str, ...]:
-            tx.state(INBOX.kind, entity)  # two that do the same delivery take turns
-            if not tx.end_delivery(delivery.target, delivery.number):
-                return ()
-            done: _Done = give(tx)
-            ended = EndDelivery(
-                number=delivery.number,
-                delivery=delivery.id,
-                outcome=done.outcome,
-                why=done.why,
-                entities=done.entities,
-            )
-            tx.transition(INBOX.kind, entity, ended, Cause(TWIN, delivery.id))
-            return done.entities
+    async def _end_all(self, entity: str, together: Sequence[_Prepared]) -> list[StepFailure]:
+        """Do them in one transaction; if that fails, each in one of its own: whichever it is, the others can be done.
+        Why some could not."""
+        try:
+            if together:
+                await self._end(entity, together)
+        except Unavailable as refusal:
+            return [Transient(refusal.message)] * len(together)
+        except Exception:
+            return [failure for each in together if (failure := await self._end_one(entity, each)) is not None]
+        return []
+
+    async def _end_one(self, entity: str, prepared: _Prepared) -> StepFailure | None:
+        try:
+            await self._end(entity, (prepared,))
+        except Unavailable as refusal:
+            return Transient(refusal.message)
+        except (Problem, Terminal) as refusal:
+            return await self._end_one(entity, _Prepared(prepared.delivery, _ignore(refusal.message)))
+        except Exception:
+            return _fault(prepared.delivery)
+        return None
+
+    async def _end(self, entity: str, together: Sequence[_Prepared]) -> None:
+        def end(tx: Tx) -> set[str]:
+            tx.state(INBOX.kind, entity)  # two that do the same deliveries take turns
+            return {told for each in together for told in _end(tx, entity, each)}
 
         for told in await self._store.transact(end):
             self._changes.notify(told)
         self._changes.notify(entity)
+
+
+def _end(tx: Tx, entity: str, prepared: _Prepared) -> tuple[str, ...]:
+    """Whom it was given to; nobody if it was done before."""
+    delivery = prepared.delivery
+    if not tx.end_delivery(delivery.target, delivery.number):
+        return ()
+    done = prepared.give(tx)
+    ended = EndDelivery(
+        number=delivery.number, delivery=delivery.id, outcome=done.outcome, why=done.why, entities=done.entities
+    )
+    tx.transition(INBOX.kind, entity, ended, Cause(TWIN, delivery.id))
+    return done.entities
+
+
+def _fault(delivery: StoredDelivery) -> Transient:
+    """In the handler of an exception that nobody has thought of."""
+    log.exception("delivery is not done", target=delivery.target, delivery=delivery.id)
+    return Transient("The twin came upon a fault of its own; its log has it.")
 
 
 def _why(news: News) -> str:
@@ -197,5 +267,5 @@ def _why(news: News) -> str:
     return f"{news.comment.author} wrote {news.comment.text!r} on {place}"
 
 
-def _ignore(why: str) -> Any:
+def _ignore(why: str) -> Callable[[Tx], _Done]:
     return lambda tx: _Done("ignored", why)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 
 from twin.domain.decider import Cause
@@ -25,14 +27,19 @@ class PullNews(Struct, frozen=True):
 
     store: Store
 
-    async def followed(self, forge: str, repository: str) -> bool:
-        """Whether any preview source names the repository."""
-        return bool(await self._sources(forge, repository))
+    async def sources(self, forge: str, repository: str) -> Sequence[PreviewSource]:
+        """Names of repositories are the same in capitals, on all forges."""
+        rows = every(self.store, PREVIEW_SOURCE.kind, labels={"forge": forge})
+        found = [row.state async for row in rows if row.state.config.repository.casefold() == repository.casefold()]
+        # Locks are taken in the order of ids.
+        return sorted(found, key=lambda source: pull_id(source.name, 0))
 
-    async def told(self, delivery: StoredDelivery, news: News, permission: Permission) -> tuple[Telling, ...]:
+    async def told(
+        self, sources: Sequence[PreviewSource], delivery: StoredDelivery, news: News, permission: Permission
+    ) -> tuple[Telling, ...]:
         """What each source's pull request is told."""
         tellings = []
-        for source in await self._sources(delivery.target, news.repository):
+        for source in sources:
             origin = source.origin(news.number)
             if news.comment is None:
                 tellings.append(_hint(origin, delivery, news))
@@ -43,13 +50,6 @@ class PullNews(Struct, frozen=True):
                 sha = await self._known_head(origin, delivery) if command.name == "allow" else None
                 tellings.append(_command(origin, delivery, news.comment, command, permission, sha))
         return tuple(tellings)
-
-    async def _sources(self, forge: str, repository: str) -> list[PreviewSource]:
-        """Names of repositories are the same in capitals, on all forges."""
-        rows = every(self.store, PREVIEW_SOURCE.kind, labels={"forge": forge})
-        found = [row.state async for row in rows if row.state.config.repository.casefold() == repository.casefold()]
-        # Locks are taken in the order of ids.
-        return sorted(found, key=lambda source: pull_id(source.name, 0))
 
     async def _known_head(self, origin: Origin, delivery: StoredDelivery) -> str | None:
         """The last commit as it was known when the comment came in: however long it takes until that is read, what was
