@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
+from providers.caddy.accounts import Accounts, fresh_hashes, user_of
 from providers.caddy.client import JsonRoute, Server
-from providers.caddy.routes import USER, digest, fresh_hash, is_in, is_of, kept_hash, note_of, noted, placed, written
+from providers.caddy.routes import digest, is_in, is_of, let_in, note_of, noted, placed, written
 from providers.caddy.spec import PROVIDER, TYPES, Credentials, Route, TargetConfig, read, read_config, route
+from twin.domain.errors import Terminal, Transient
 from twin.domain.identity import ComponentRef, EnvironmentId, Placement
 from twin.domain.targets import Target
 from twin.ports.provider import Applied, Observed, Resource, StepContext
@@ -27,18 +29,29 @@ class CaddyProvider:
         return Placement(target=self._target.name, endpoint=self.server.endpoint, identity=await self.server.identity())
 
     async def apply(self, ref: ComponentRef, step: StepContext) -> Applied:
-        """The route, in one change, under which no request is lost; it serves when this returns."""
-        wanted = route(step.inputs, self._config.domain)
-        password = step.secrets["password"]
-        # Beforehand, and not in the loop: it costs time, and the hash that stands may do.
-        spare = await asyncio.to_thread(fresh_hash, password) if wanted.access == "basic" else None
+        """The route, in one change, under which no request is lost; it serves when this returns. Whom it lets in by an
+        other password than those that live now is let in still."""
 
-        def edit(routes: list[JsonRoute]) -> list[JsonRoute]:
-            kept = kept_hash(routes, ref.name, password) if spare is not None else None
-            return placed(routes, ref, written(ref, wanted, kept or spare), wanted.host)
+        def with_live(found: Accounts, fresh: Mapping[int, str]) -> Accounts:
+            return found.with_live(_passwords(step), fresh)
 
-        await self.server.change(edit)
-        return Applied(external_id=ref.name, outputs=self._outputs(wanted), secrets={"password": password})
+        return await self._put(ref, step, with_live)
+
+    async def issue(self, ref: ComponentRef, step: StepContext) -> Applied:
+        """An account for the newest password beside the others."""
+        return await self.apply(ref, step)
+
+    async def retire(self, ref: ComponentRef, step: StepContext, version: int, secrets: Mapping[str, str]) -> None:
+        """Take the password's account out. Caddy runs the new configuration when it answers, and has ended what was
+        open under the old; each request of HTTP brings its password along."""
+
+        def without(found: Accounts, fresh: Mapping[int, str]) -> Accounts:
+            live = _passwords(step)
+            return found.with_live(live, fresh).without(version, live)
+
+        await self._put(ref, step, without)
+        if version in let_in(await self.server.routes(), ref.name).hashes:
+            raise Transient(f"{self._target.name} still lets credential {version} of {ref.name} in")
 
     async def observe(self, ref: ComponentRef, inputs: Mapping[str, Any]) -> Observed | None:
         """The route, compared with `inputs` and with how the twin left it."""
@@ -47,7 +60,9 @@ class CaddyProvider:
             return None
         wanted = route(inputs, self._config.domain)
         return Observed(
-            external_id=ref.name, outputs=self._outputs(wanted), drift=_drift(ref, found[0], wanted, len(found))
+            external_id=ref.name,
+            outputs=self._outputs(wanted, let_in(found, ref.name).newest),
+            drift=_drift(ref, found[0], wanted, len(found)),
         )
 
     async def remove(self, ref: ComponentRef, step: StepContext) -> None:
@@ -70,8 +85,33 @@ class CaddyProvider:
     async def close(self) -> None:
         """Nothing to give back: no connection outlives its call."""
 
-    def _outputs(self, wanted: Route) -> dict[str, Any]:
-        user = USER if wanted.access == "basic" else ""
+    async def _put(
+        self, ref: ComponentRef, step: StepContext, to: Callable[[Accounts, Mapping[int, str]], Accounts]
+    ) -> Applied:
+        wanted = route(step.inputs, self._config.domain)
+        basic = wanted.access == "basic"
+        # Beforehand, and not in the loop: it costs time, and the hashes that stand may do.
+        fresh = await asyncio.to_thread(fresh_hashes, _passwords(step)) if basic else {}
+
+        def edit(routes: list[JsonRoute]) -> list[JsonRoute]:
+            found = let_in(routes, ref.name)
+            accounts = to(found, fresh) if basic else Accounts({}, found.since)
+            if basic and step.version < found.since:
+                raise Terminal(
+                    f"credential {step.version} of {ref.name} has been retired and is not made valid again",
+                    mend="rotate the component's credentials",
+                )
+            return placed(routes, ref, written(ref, wanted, accounts), wanted.host)
+
+        await self.server.change(edit)
+        return Applied(
+            external_id=ref.name,
+            outputs=self._outputs(wanted, step.version),
+            secrets={"password": step.secrets["password"]},
+        )
+
+    def _outputs(self, wanted: Route, version: int) -> dict[str, Any]:
+        user = user_of(version) if wanted.access == "basic" else ""
         return {"url": self._config.url(wanted.host), "host": wanted.host, "user": user}
 
 
@@ -89,6 +129,10 @@ class CaddyKind:
     def open(self, target: Target, credentials: Mapping[str, str]) -> CaddyProvider:
         """A provider for this target."""
         return CaddyProvider(target, read_config(target.config))
+
+
+def _passwords(step: StepContext) -> dict[int, str]:
+    return {version: secrets["password"] for version, secrets in step.live.items()}
 
 
 def _drift(ref: ComponentRef, found: JsonRoute, wanted: Route, count: int) -> dict[str, str]:

@@ -9,16 +9,14 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Any
 
-import bcrypt
 import msgspec
 
+from providers.caddy import accounts
+from providers.caddy.accounts import NOBODY, Accounts
 from providers.caddy.client import JsonRoute
 from providers.caddy.spec import Route
 from twin.domain.errors import Terminal
 from twin.domain.identity import ComponentRef, EnvironmentId, ownership_mark, physical_name
-
-USER = "preview"
-"""Whom basic authentication asks for."""
 
 NOTE = "twin"
 """The variable that holds what is ours."""
@@ -26,22 +24,21 @@ NOTE = "twin"
 TRY_FOR = "10s"
 """How long a request waits for an upstream to be there, should all be away for a moment."""
 
-HASHED = 72
-"""Bytes of a password that bcrypt looks at, everywhere."""
 
-COST = 8
-"""Of bcrypt, as a power of two. The passwords are minted and long: it has no dictionary to hold up."""
-
-
-def written(ref: ComponentRef, route: Route, password_hash: str | None) -> JsonRoute:
-    """The route as Caddy is to have it."""
-    note: dict[str, Any] = {"name": ref.name, "mark": ref.mark, "inputs": noted(route)}
+def written(ref: ComponentRef, route: Route, let_in: Accounts = NOBODY) -> JsonRoute:
+    """The route as Caddy is to have it; with access `basic`, for those who are let in."""
+    note: dict[str, Any] = {
+        "name": ref.name,
+        "mark": ref.mark,
+        "inputs": noted(route),
+        "accounts": accounts.noted(let_in),
+    }
     made: JsonRoute = {
         "@id": ref.name,
         "match": [{"host": [route.host]}],
         "handle": [
             {"handler": "vars", NOTE: note},
-            *([_authentication(route, password_hash)] if password_hash is not None else []),
+            *([accounts.handler(let_in, route.host)] if route.access == "basic" else []),
             _proxy(route) if route.to else _nobody(),
         ],
         "terminal": True,
@@ -86,21 +83,10 @@ def digest(route: JsonRoute) -> str:
     return sha256(msgspec.json.encode(bare, order="sorted")).hexdigest()[:32]
 
 
-def kept_hash(routes: list[JsonRoute], name: str, password: str) -> str | None:
-    """The hash that stands there, if it is this password's: a fresh one would differ, and be a change for nothing."""
-    for route in routes:
-        if is_of(route, name):
-            for handler in _handlers(route):
-                for account in _accounts(handler):
-                    found = str(account.get("password", ""))
-                    if _matches(password, found):
-                        return found
-    return None
-
-
-def fresh_hash(password: str) -> str:
-    """A bcrypt hash, as Caddy takes it."""
-    return bcrypt.hashpw(password.encode()[:HASHED], bcrypt.gensalt(COST)).decode()
+def let_in(routes: list[JsonRoute], name: str) -> Accounts:
+    """Whom the component's route lets in by a password."""
+    found = next((route for route in routes if is_of(route, name)), None)
+    return accounts.standing(note_of(found), _handlers(found)) if found is not None else NOBODY
 
 
 def placed(routes: list[JsonRoute], ref: ComponentRef, made: JsonRoute, host: str) -> list[JsonRoute]:
@@ -145,34 +131,6 @@ def _hosts(route: JsonRoute) -> set[str]:
 def _handlers(route: JsonRoute) -> list[dict[str, Any]]:
     handlers = route.get("handle")
     return [each for each in handlers if isinstance(each, dict)] if isinstance(handlers, list) else []
-
-
-def _accounts(handler: dict[str, Any]) -> list[dict[str, Any]]:
-    providers = handler.get("providers")
-    basic = providers.get("http_basic") if isinstance(providers, dict) else None
-    accounts = basic.get("accounts") if isinstance(basic, dict) else None
-    return [each for each in accounts if isinstance(each, dict)] if isinstance(accounts, list) else []
-
-
-def _matches(password: str, found: str) -> bool:
-    try:
-        return bcrypt.checkpw(password.encode()[:HASHED], found.encode())
-    except ValueError:
-        return False  # not a hash: written by hand
-
-
-def _authentication(route: Route, password_hash: str) -> dict[str, Any]:
-    return {
-        "handler": "authentication",
-        "providers": {
-            "http_basic": {
-                "hash": {"algorithm": "bcrypt"},
-                "hash_cache": {},
-                "realm": route.host,
-                "accounts": [{"username": USER, "password": password_hash}],
-            }
-        },
-    }
 
 
 def _proxy(route: Route) -> dict[str, Any]:

@@ -116,6 +116,8 @@ ROUTE = ComponentType(
     secrets=("password",),
     outputs=("url", "host", "user"),
     minted=("password",),
+    rotates=True,
+    rotates_if=("access", "basic"),
     deadline=60.0,
     settle=5.0,
 )

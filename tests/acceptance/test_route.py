@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -15,6 +14,7 @@ from tests.acceptance.conftest import Opened, Start
 from tests.acceptance.service import Json, Service
 from tests.acceptance.visitors import Visitors
 from tests.providers.caddy_world import admin, routes_path
+from tests.waiting import eventually
 from twin.domain.targets import Target
 
 APP = '''
@@ -190,18 +190,49 @@ def _without(routes: list[Json], host: str) -> list[Json]:
     return [each for each in routes if [host] not in [match.get("host") for match in each.get("match", [])]]
 
 
-def test_the_example_asks_for_its_password(make_service: Start, caddy: Target) -> None:
+def test_the_example_asks_for_its_password_and_takes_two_while_it_is_rotated(
+    make_service: Start, caddy: Target
+) -> None:
     service = make_service()
     service.serve()
     service.publish(Path(__file__).parents[2] / "examples" / "route")
     created = service.create("hello", "route", inputs={"access": "basic"})
     service.succeeded(created)
     environment = created["environment_id"]
-    (web,) = [each for each in service.environment(environment)["components"] if each["name"] == "web"]
-    shown: Any = service.post(f"/v1/environments/{environment}/credentials/reveal", {"reason": "to look"})
-    (password,) = [value for name, value in shown["variables"].items() if name == "WEB_PASSWORD"]
-    url = f"http://127.0.0.1:{caddy.config['port']}/"
-    named = {"Host": "hello--shop.localhost"}
-    assert httpx.get(url, headers=named, trust_env=False).status_code == httpx.codes.UNAUTHORIZED
-    answer = httpx.get(url, headers=named, auth=(web["outputs"]["user"], password), trust_env=False)
-    assert answer.text.startswith("Hello from replica")
+    service.reaches(environment, "ready")
+
+    def shown() -> tuple[str, str]:
+        (web,) = [each for each in service.environment(environment)["components"] if each["name"] == "web"]
+        revealed = service.post(f"/v1/environments/{environment}/credentials/reveal", {"reason": "to look"})
+        return web["outputs"]["user"], revealed["variables"]["WEB_PASSWORD"]
+
+    def answers(login: tuple[str, str] | None) -> bool:
+        url = f"http://127.0.0.1:{caddy.config['port']}/"
+        named = {"Host": "hello--shop.localhost"}
+        answer = httpx.get(url, headers=named, auth=login, trust_env=False, timeout=30)
+        assert answer.text.startswith("Hello from replica") or answer.status_code == httpx.codes.UNAUTHORIZED
+        return answer.is_success
+
+    old = shown()
+    assert answers(old)
+    assert not answers(None)
+    service.signal(environment, "rotate_credentials", component="web", grace="1h")
+    eventually(lambda: shown()[0] != old[0])
+    assert answers(old), "for those who do not know it yet"
+    assert answers(shown())
+    service.signal(environment, "acknowledge_credential", component="web", version=2)
+    eventually(lambda: not answers(old))
+    assert answers(shown())
+
+    service.succeeded(service.signal(environment, "update", inputs={"access": "none"}))
+    assert answers(None)
+    refused = service.api.post(
+        f"/v1/environments/{environment}/signals", json={"signal": "rotate_credentials", "component": "web"}
+    )
+    assert "without access: basic" in refused.json()["detail"], "there is nothing to rotate"
+    service.succeeded(service.signal(environment, "update", inputs={"access": "basic"}))
+    assert not answers(None)
+    assert not answers(old)
+    assert answers(shown())
+    for each in (old, shown()):
+        assert each[1] not in service.log.read_text()

@@ -14,8 +14,9 @@ import msgspec
 import pytest
 
 from providers.caddy import KIND
+from providers.caddy.accounts import NOBODY, Accounts, fresh_hashes
 from providers.caddy.provider import CaddyProvider
-from providers.caddy.routes import fresh_hash, kept_hash, written
+from providers.caddy.routes import let_in, written
 from providers.caddy.spec import ROUTE, route
 from providers.local import LocalServers
 from tests.providers.caddy_world import admin, get, local_caddy, login, routes_path, upstream
@@ -143,7 +144,7 @@ def test_a_wrong_target_is_refused(config: dict[str, Any], credentials: dict[str
 )
 def test_the_url_names_the_port_only_where_it_must(config: dict[str, Any], url: str) -> None:
     opened = KIND.open(Target(name="caddy/x", provider="caddy", config=config), {})
-    assert opened._outputs(route({"host": "a", "to": []}, config.get("domain", "localhost")))["url"] == url
+    assert opened._outputs(route({"host": "a", "to": []}, config.get("domain", "localhost")), 1)["url"] == url
 
 
 async def test_curl_and_browsers_find_it_by_its_url(
@@ -322,8 +323,9 @@ async def test_another_storage_is_another_server_and_another_config_the_same(tmp
 
 def test_a_hash_is_kept_while_it_is_the_passwords() -> None:
     ref = make_ref("web", type=ROUTE.name)
-    made = fresh_hash("x" * 100)
+    made = Accounts(fresh_hashes({1: "x" * 100}))
     routes = [written(ref, route({"host": "a", "to": [], "access": "basic"}, "localhost"), made)]
-    assert kept_hash(routes, ref.name, "x" * 100) == made
-    assert kept_hash(routes, ref.name, "y" * 100) is None
-    assert kept_hash(routes, "other", "x" * 100) is None
+    assert let_in(routes, ref.name) == made
+    assert made.with_live({1: "x" * 100}, {1: "fresh"}) == made
+    assert made.with_live({1: "y" * 100}, {1: "fresh"}) == Accounts({1: "fresh"})
+    assert let_in(routes, "other") == NOBODY

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -10,6 +11,7 @@ import msgspec
 import pytest
 
 from providers.caddy import KIND
+from providers.caddy.accounts import fresh_hashes
 from providers.caddy.provider import CaddyProvider
 from providers.caddy.spec import ROUTE
 from providers.local import LocalServers
@@ -18,12 +20,14 @@ from twin.domain.identity import ComponentRef
 from twin.domain.targets import Target
 from twin.ports.provider import Applied, Provider, StepContext
 from twin.testing.conformance.provider import ProviderConformance
+from twin.testing.conformance.provider_hooks import ProviderHooks
+from twin.testing.conformance.rotation import RotationConformance
 
 Json = dict[str, Any]
 
 
-class Conformance(ProviderConformance):
-    """What both kinds of access have in common. Each component has its own host."""
+class Routes(ProviderHooks):
+    """What every suite needs to know of `caddy.route`. Each component has its own host."""
 
     component_type = ROUTE
     cuts = 1000
@@ -54,19 +58,26 @@ class Conformance(ProviderConformance):
         if self.access == "basic":
             assert (await get(self.opened, host)).status_code == httpx.codes.UNAUTHORIZED
         answer = await get(self.opened, host, auth=login(applied) if self.access == "basic" else None)
+        answer.raise_for_status()
         assert answer.text in {"one", "two"}, "an upstream has answered"
-        assert answer.status_code == httpx.codes.OK
+
+
+class Conformance(Routes, ProviderConformance):
+    """What all routes have in common."""
+
+    def by_hand(self, edit: Callable[[Json], Json | None]) -> Callable[[Applied], Awaitable[None]]:
+        """A route that somebody changes by the admin API."""
+
+        async def damage(applied: Applied) -> None:
+            with admin(self.opened) as client:
+                routes = client.get(routes_path(self.opened)).json()
+                edited = [edit(each) if each.get("@id") == applied.external_id else each for each in routes]
+                client.patch(routes_path(self.opened), json=[each for each in edited if each]).raise_for_status()
+
+        return damage
 
     def breakages(self) -> Mapping[str, Callable[[Applied], Awaitable[None]]]:
-        def by_hand(edit: Callable[[Json], Json | None]) -> Callable[[Applied], Awaitable[None]]:
-            async def damage(applied: Applied) -> None:
-                with admin(self.opened) as client:
-                    routes = client.get(routes_path(self.opened)).json()
-                    edited = [edit(each) if each.get("@id") == applied.external_id else each for each in routes]
-                    client.patch(routes_path(self.opened), json=[each for each in edited if each]).raise_for_status()
-
-            return damage
-
+        by_hand = self.by_hand
         return {
             "it was deleted": by_hand(lambda route: None),
             "it leads elsewhere": by_hand(lambda route: route | {"handle": [*route["handle"][:-1], _elsewhere()]}),
@@ -88,6 +99,36 @@ class TestRouteBehindAPassword(Conformance):
     access = "basic"
     cuts = 4
 
+    def breakages(self) -> Mapping[str, Callable[[Applied], Awaitable[None]]]:
+        guest = {"username": "guest", "password": fresh_hashes({1: "guess"})[1]}
+
+        def with_a_guest(route: Json) -> Json:
+            *others, door, proxy = route["handle"]
+            accounts = [*door["providers"]["http_basic"]["accounts"], guest]
+            door = {"handler": "authentication", "providers": {"http_basic": {"accounts": accounts}}}
+            return route | {"handle": [*others, door, proxy]}
+
+        return {**super().breakages(), "somebody too many": self.by_hand(with_a_guest)}
+
+
+class TestRotation(Routes, RotationConformance):
+    access = "basic"
+    cuts = 4
+
+    def is_refusal(self, error: Exception) -> bool:
+        return isinstance(error, httpx.HTTPStatusError) and error.response.status_code == httpx.codes.UNAUTHORIZED
+
+    @asynccontextmanager
+    async def session(self, applied: Applied) -> AsyncIterator[Callable[[], Awaitable[Any]]]:
+        """HTTP has none: a browser that was given the password sends it with each request, over any connection."""
+
+        async def ask() -> None:
+            answer = await get(self.opened, applied.outputs["host"], auth=login(applied))
+            answer.raise_for_status()
+
+        await ask()
+        yield ask
+
 
 class _Hosted(CaddyProvider):
     """Gives each component a host that follows from its name, which the suite's inputs do not know."""
@@ -98,6 +139,10 @@ class _Hosted(CaddyProvider):
 
     async def apply(self, ref: ComponentRef, step: StepContext) -> Applied:
         return await super().apply(ref, msgspec.structs.replace(step, inputs={**step.inputs, "host": _host(ref)}))
+
+    async def retire(self, ref: ComponentRef, step: StepContext, version: int, secrets: Mapping[str, str]) -> None:
+        hosted = msgspec.structs.replace(step, inputs={**step.inputs, "host": _host(ref)})
+        await super().retire(ref, hosted, version, secrets)
 
     async def observe(self, ref: ComponentRef, inputs: Mapping[str, Any]) -> Any:
         return await super().observe(ref, {**inputs, "host": _host(ref)})

@@ -32,7 +32,7 @@ class ComponentType(Struct, frozen=True, kw_only=True):
     `secrets` and `outputs` are the names that references may use (`${db.secrets.url}`); `minted` the secrets that the
     twin makes itself and passes in before the call. `stateful`: removal loses data. `suspends`: the provider can
     suspend it. `bundled`: its inputs refer to files of the blueprint's bundle. `rotates`: it can have two credentials
-    side by side (`rotates_input`: only if the input of that name is true). `copies`: the modes in which a clone can
+    side by side (`rotates_if`: only if that input has that value). `copies`: the modes in which a clone can
     take over its data; in another it begins empty. `declares`: its inputs `outputs` and `secrets` name more of either,
     for what depends on a program that the twin does not know. `grants`: people can have access of their own to it.
     `previews`: the provider can tell what an apply would change, resource by resource. `deadline` bounds one attempt
@@ -50,7 +50,7 @@ class ComponentType(Struct, frozen=True, kw_only=True):
     suspends: bool = False
     bundled: bool = False
     rotates: bool = False
-    rotates_input: str | None = None
+    rotates_if: tuple[str, str | bool] | None = None
     copies: frozenset[str] = frozenset()
     declares: bool = False
     grants: bool = False
@@ -58,6 +58,10 @@ class ComponentType(Struct, frozen=True, kw_only=True):
     deadline: float = 120.0
     deadline_input: str | None = None
     settle: float = 5.0
+
+    def rotates_with(self, inputs: Mapping[str, Any]) -> bool:
+        """Whether a component with these inputs can have two credentials side by side."""
+        return self.rotates and (self.rotates_if is None or inputs.get(self.rotates_if[0]) == self.rotates_if[1])
 
     @property
     def properties(self) -> dict[str, dict[str, Any]]:

@@ -120,7 +120,7 @@ def traits(type_: ComponentType, inputs: Mapping[str, Any]) -> Traits:
     return Traits(
         stateful=type_.stateful,
         suspends=type_.suspends,
-        rotates=type_.rotates and (type_.rotates_input is None or inputs.get(type_.rotates_input) is True),
+        rotates=type_.rotates_with(inputs),
         grants=type_.grants,
         deadline=float(deadline) if isinstance(deadline, int | float) else type_.deadline,
         settle=type_.settle,

@@ -35,7 +35,7 @@ def decide(env: Environment, rotate: RotateCredentials, context: Context) -> Ite
     type_ = context.library.type(wanted.type, field="component")
     now = traits(type_, wanted.inputs)
     if not now.rotates:
-        told = f" without {type_.rotates_input}: true" if type_.rotates else ""
+        told = " without {}: {}".format(*type_.rotates_if).lower() if type_.rotates_if is not None else ""
         raise Rejected(
             f"{rotate.component} ({wanted.type}) has no credential that can be rotated{told}",
             code="unsupported",

@@ -75,7 +75,7 @@ class RotationConformance(ProviderHooks):
 
     async def test_the_type_says_that_it_rotates(self, provider: Provider) -> None:
         assert isinstance(provider, RotatesCredentials)
-        assert self.component_type.rotates or self.component_type.rotates_input
+        assert self.component_type.rotates_with(self.inputs(0))
 
     async def test_issue_makes_the_new_valid_beside_the_old(self, provider: Provider, ref: ComponentRef) -> None:
         ours = self.rotating(provider, ref)
