@@ -63,6 +63,7 @@ def ratios(result: Json) -> list[Ratio]:
         *_commits(result),
         *_workers(result),
         *_copies(result),
+        *_webhooks(result),
     ]
     return [each for each in made if each is not None]
 
@@ -183,6 +184,40 @@ def _copies(result: Json) -> list[Ratio]:
     return made
 
 
+DATABASES = {"sqlite": "SQLite", "postgres": "PostgreSQL"}
+
+
+def _webhooks(result: Json) -> list[Ratio]:
+    what, target = "answers to webhooks, p99, and what follows", "reported"
+    found = {name: each for name in DATABASES if (each := at(result, "webhooks", name))}
+    if not found:
+        return [_missing("m", what, target)]
+    pulls, burst = result["webhooks"]["pulls"], result["webhooks"]["deliveries"]
+    made = []
+    for name, each in found.items():
+        for how, shown in (("alone", "one webhook at a time"), ("burst", f"a burst of {burst}, 20 at a time")):
+            ours, bare = each["twin"][how], each["bare"][how]
+            told = ", ".join(
+                f"{short} {ours[key] / bare[key]:.2f} x bare endpoint ({ours[key]:.1f} ms to {bare[key]:.1f} ms)"
+                for short, key in (("p50", "p50_ms"), ("p99", "p99_ms"))
+            )
+            if how == "burst":
+                told += f", {ours['per_second']:.0f}/s to {bare['per_second']:.0f}/s"
+            made.append(Ratio("m", f"answers to {shown}, {DATABASES[name]}", target, told, None))
+    for name, each in found.items():
+        path, by_hand = each["path"], each["path"]["by_hand"]
+        told = (
+            f"{path['seconds'] / by_hand['seconds']:.1f} x as many calls by hand ({path['seconds']:.1f} s to "
+            f"{by_hand['seconds']:.1f} s), half within {path['p50_s']:.1f} s; of each, {1000 * path['cpu_s_each']:.0f} "
+            f"ms of CPU to {1000 * by_hand['cpu_s_each']:.0f} ms and {path['calls_each']:.0f} calls; answers meanwhile "
+            f"p99 {path['answers']['p99_ms']:.0f} ms"
+        )
+        made.append(
+            Ratio("m", f"that burst until {pulls} previews are announced, {DATABASES[name]}", target, told, None)
+        )
+    return made
+
+
 def _rest(result: Json) -> list[Ratio]:
     made = []
     for name, least in (("reads", 0.5), ("signals", 0.2)):
@@ -264,6 +299,17 @@ def metrics(result: Json) -> dict[str, Metric]:
         ),
         ("j: commits per signal", ("signals", "sequential", "commits_per_signal"), "lower", None),
     ]
+    for name, shown in DATABASES.items():
+        place = ("webhooks", name)
+        wanted += [
+            (
+                f"m: webhooks/s, {shown}",
+                (*place, "twin", "burst", "per_second"),
+                "higher",
+                (*place, "twin", "burst", "noise"),
+            ),
+            (f"m: CPU of a preview, {shown}, s", (*place, "path", "cpu_s_each"), "lower", None),
+        ]
     for count in at(result, "sleepers", "counts") or {}:
         place = ("sleepers", "counts", count)
         wanted.append((f"d: start-up with {count} asleep, s", (*place, "ready_s"), "lower", (*place, "ready_s_noise")))

@@ -35,7 +35,7 @@ LONGEST = 2400.0
 
 Json = dict[str, Any]
 PEERS = ("Restate", "DBOS, SQLite", "DBOS, PostgreSQL", "Temporal dev server", "Temporal, local activity")
-OURS = ("floors", "signals", "overhead", "rest", "wakes", "kills", "workers", "sleepers", "audit", "copies")
+OURS = ("floors", "signals", "overhead", "rest", "wakes", "kills", "workers", "sleepers", "audit", "copies", "webhooks")
 
 
 def _program(command: list[str], cwd: Path) -> Json:
@@ -90,6 +90,7 @@ def _ours(name: str, scratch: Path, url: Callable[[], str], quick: bool, told: a
         "sleepers": ["--counts", told.sleepers],
         "audit": ["--events", str(told.events)],
         "copies": [],
+        "webhooks": [],
     }
     tiny = {
         "signals": ["--signals", "20", "--seconds", "3", "--warm", "1", "--entities", "64"],
@@ -101,10 +102,11 @@ def _ours(name: str, scratch: Path, url: Callable[[], str], quick: bool, told: a
         "sleepers": ["--counts", "2000", "--starts", "2", "--idle", "1"],
         "audit": ["--events", "20000", "--queries", "10", "--export", "5000"],
         "copies": ["--scale", "1", "--seconds", "3"],
+        "webhooks": ["--rounds", "1", "--pulls", "5", "--alone", "3"],
     }
     scratch.mkdir()
     command = [sys.executable, "-m", f"tests.benchmarks.{name}", str(scratch)]
-    command += [url()] if name in ("kills", "workers") else []
+    command += [url()] if name in ("kills", "workers", "webhooks") else []
     return _program(command + (tiny if quick else sizes).get(name, []), PROJECT)
 
 
