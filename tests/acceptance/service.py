@@ -27,13 +27,15 @@ SETTLED = ("ready", "blocked", "failed", "suspended", "destroyed")
 
 
 class Service:
-    """A twin in `directory`. `settings` become TWIN_ variables; the processes may be killed and started at will."""
+    """A twin in `directory`. `settings` become TWIN_ variables; the processes may be killed and started at will.
+    `program`: what `serve` and `worker` are commands of."""
 
-    def __init__(self, directory: Path, **settings: object) -> None:
+    def __init__(self, directory: Path, program: tuple[str, ...] = TWIN, **settings: object) -> None:
         self.directory = directory
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environments: list[str] = []
+        self._program = program
         self._settings = _variables(settings)
         self._processes: list[subprocess.Popen[bytes]] = []
         self._client: httpx.Client | None = None
@@ -57,7 +59,7 @@ class Service:
         environ = self.environ | _variables(settings)
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                [*TWIN, *arguments], env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [*self._program, *arguments], env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         self._processes.append(process)
         return process
