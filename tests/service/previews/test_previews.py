@@ -203,6 +203,24 @@ async def test_a_forge_that_wants_a_human_waits_for_one(scene: Scene) -> None:
     assert await scene.shown() == A
 
 
+async def test_what_a_commit_has_in_it_is_asked_once(scene: Scene) -> None:
+    await scene.configure(reconcile_every=86_400.0)
+    scene.forge.open(42, A)
+    scene.forge.failing["content"] = [Transient("no answer")]
+    await scene.hint()
+    asked = scene.forge.calls.count("content")
+    assert asked == 2, "no answer is none"
+    for _ in range(3):
+        await scene.hint()
+    assert scene.forge.calls.count("content") == asked
+    assert scene.forge.calls.count("pull") > asked + 2
+    scene.forge.files[".twin/preview.yaml"] = b"labels: {needed: [preview]}"
+    scene.forge.change(42, head_sha=B)
+    await scene.hint()
+    assert scene.forge.calls.count("content") == asked + 1, "another commit has other files"
+    assert await scene.shown() is None
+
+
 async def test_who_may_configure_what(scene: Scene) -> None:
     config = SourceConfig(forge=FORGE, repository=REPOSITORY, project="shop", blueprint="guestbook")
     developer = Request(Principal("dev", (("shop", "developer"),)), "r1")

@@ -26,12 +26,18 @@ MOST = 64 * 1024
 """Bytes of a repository's own file."""
 
 
+KEPT = 128
+"""Commits whose file is remembered."""
+
+
 class Looking:
-    """Runs the errand `look`."""
+    """Runs the errand `look`. What a commit has in it never changes: of the last ones it is known without asking, for
+    every label and every comment leads to a look, and forges count calls."""
 
     def __init__(self, store: Store, forges: OpenForges) -> None:
         self._store = store
         self._forges = forges
+        self._files: dict[tuple[str, str, str], bytes | None] = {}
 
     async def look(self, state: PullRequest) -> Looked:
         """The answer to the look that is wanted. Raises `StepFailure`: then nothing follows from it."""
@@ -43,10 +49,22 @@ class Looking:
         row = await self._store.entity(PREVIEW_SOURCE.kind, source_id(origin.source))
         source: PreviewSource | None = row.state if row is not None else None
         config = source.config if source is not None and not source.removed else None
-        document = await _document(forge, pull) if config is not None else None
+        document = await self._document(origin.forge, forge, pull) if config is not None else None
         paths = await _paths(forge, config, document, pull)
         verdict = judge(config, pull, paths=paths, sandbox=SANDBOX, document=document)
         return Looked(look=wanted, pull=pull, verdict=verdict)
+
+    async def _document(self, name: str, forge: Forge, pull: Pull) -> Any:
+        """What the commit's own file says; of a fork, whose file nobody has read, nothing."""
+        if pull.is_fork:
+            return None
+        commit = (name, pull.repository, pull.head_sha)
+        if commit not in self._files:
+            content = await forge.content(pull.repository, FILE, pull.head_sha)
+            while len(self._files) >= KEPT:
+                del self._files[next(iter(self._files))]
+            self._files[commit] = content if content is None else content[: MOST + 1]
+        return _read(self._files[commit])
 
 
 async def _paths(forge: Forge, config: SourceConfig | None, document: Any, pull: Pull) -> tuple[str, ...] | None:
@@ -57,16 +75,12 @@ async def _paths(forge: Forge, config: SourceConfig | None, document: Any, pull:
     return await forge.changed_paths(pull.repository, pull.number)
 
 
-async def _document(forge: Forge, pull: Pull) -> Any:
-    """What the commit's own file says; of a fork, whose file nobody has read, nothing. An `Invalid` if it says nothing
-    that can be understood."""
-    if pull.is_fork:
-        return None
-    content = await forge.content(pull.repository, FILE, pull.head_sha)
+def _read(content: bytes | None) -> Any:
+    """What a file says. An `Invalid` if it says nothing that can be understood."""
     if content is None:
         return None
     if len(content) > MOST:
-        return Invalid(f"{FILE} has {len(content)} bytes", field=FILE, mend=f"Have it smaller than {MOST}.")
+        return Invalid(f"{FILE} has more than {MOST} bytes", field=FILE, mend="Have it smaller.")
     try:
         return YAML(typ="safe", pure=True).load(content.decode())
     except (YAMLError, UnicodeDecodeError) as error:
