@@ -30,6 +30,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 START = "start-up"
 """The request id of what a start does by itself."""
 
+PROCESS_LOCAL = "process/local"
 PULUMI_LOCAL = "pulumi/local"
 
 SYSTEM = Principal(TWIN.name, (("*", "admin"),))
@@ -129,8 +130,7 @@ async def ensure_targets(
     if settings.local == "off" or (settings.local == "auto" and others):
         return
     if "process" in kinds:
-        config = {"directory": str(settings.process_dir)}
-        await targets.put(Target(name="process/local", provider="process", config=config), {}, request)
+        await ensure_process(settings, targets, request)
     if "pulumi" in kinds and not any(view.name == PULUMI_LOCAL for view in present):
         await _ensure_pulumi(settings, targets, request)
     from providers.local import LocalServers  # clients of three kinds of servers, slow to load for whoever needs none
@@ -147,6 +147,15 @@ async def ensure_targets(
             if target.provider == "caddy":
                 target = msgspec.structs.replace(target, config={**target.config, "domain": settings.preview_domain})
             await targets.put(target, credentials, request)
+
+
+async def ensure_process(settings: Settings, targets: Targets, request: Request) -> None:
+    """A target for processes in the data folder. What an admin has given it beside, such as credentials for git,
+    stays."""
+    present = {view.name: view.config for view in await targets.all(request.by)}
+    config: dict[str, object] = {"directory": str(settings.process_dir)}
+    if present.get(PROCESS_LOCAL, {}).get("directory") != config["directory"]:
+        await targets.put(Target(name=PROCESS_LOCAL, provider="process", config=config), {}, request)
 
 
 async def _ensure_pulumi(settings: Settings, targets: Targets, request: Request) -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from providers.process.access import Credential
 from twin.children.hiding import password_of, words_to_hide
 from twin.domain.errors import Blocked, StepFailure, Terminal, Transient
 
@@ -24,6 +25,7 @@ _GIT_ACCESS = re.compile(
     r"|returned error: 40[13]|host key verification failed|dubious ownership",
     re.IGNORECASE,
 )
+_GIT_LOGIN = re.compile(r"authentication failed|could not read (username|password)|returned error: 401", re.IGNORECASE)
 _GIT_MOVED = re.compile(r"returned error: 30\d", re.IGNORECASE)
 _GIT_ABSENT = re.compile(
     r"not found|does not exist|not appear to be a git repository|couldn't find remote ref|not our ref"
@@ -106,8 +108,9 @@ def translated(target: str) -> Iterator[None]:
         raise Transient(f"The machine of process target {target!r} reports: {what}.") from error
 
 
-def git_failure(target: str, said: str) -> StepFailure:
-    """What git's last words mean; `said` is already free of secrets."""
+def git_failure(target: str, said: str, credential: Credential | None = None) -> StepFailure:
+    """What git's last words mean; `said` is already free of secrets. `credential`: that of the target, if one was
+    given to the server."""
     last = " ".join(said.split())[-600:]
     if re.search("no space left|disk quota", said, re.IGNORECASE):
         return blocked_by_disk(target, "git could not write")
@@ -117,11 +120,20 @@ def git_failure(target: str, said: str) -> StepFailure:
             field="source.git",
             mend="Use the address that it redirects to (https, the present name), if that is to be trusted.",
         )
+    if credential is not None and _GIT_LOGIN.search(said):
+        key = f"{target}/git/{credential.place.host}"
+        return Blocked(
+            f"{credential.place.origin} does not take the credential {credential.name!r} of process target {target!r}.",
+            key=key,
+            mend=f"Give a valid one by adding the target again (--credential {credential.name}=@FILE), "
+            f"then: twin blocks resolve {key}",
+        )
     if _GIT_ACCESS.search(said):
         return Terminal(
             f"The repository refuses access: {last}",
             field="source.git",
-            mend="Use a URL that the twin may read, with its token as a secret reference.",
+            mend=f"Have an admin give target {target!r} a credential for that server (--credential HOST=@FILE), "
+            "or use a URL with a token as a secret reference.",
         )
     if _GIT_ABSENT.search(said):
         return Terminal(f"The repository or the ref does not exist: {last}", field="source.git")

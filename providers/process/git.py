@@ -14,8 +14,9 @@ import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote
 
+from providers.process.access import ANYBODY, Credential, address_of, fitting
 from providers.process.account import Account
 from providers.process.client import run_guarded
 from providers.process.errors import blocked_by_git, git_failure, source_too_large, source_too_slow
@@ -69,6 +70,7 @@ class Repository:
         target: str,
         account: Account | None,
         settings: Config,
+        credentials: tuple[Credential, ...] = (),
         marks: dict[str, str],
         deadline: datetime,
         beat: Callable[[], Awaitable[None]],
@@ -90,8 +92,12 @@ class Repository:
         self.deadline = deadline
         self.until = min(deadline, datetime.now(UTC) + timedelta(seconds=settings.fetch_timeout))
         self.beat = beat
-        self.url, user, password = _without_credentials(source.git)
-        self.hidden = words_to_hide([source.git, password]) if password else []
+        self.url, self.origin = source.git, ""
+        self.credential: Credential | None = None
+        user = password = ""
+        if re.match(r"https?://", source.git, re.IGNORECASE):
+            user, password = self._login(source.git, credentials)
+        self.hidden = words_to_hide([source.git, password, f"{user}:{password}"]) if password else []
         self.env = {
             "PATH": PATH,
             "LANG": "C.UTF-8",
@@ -108,6 +114,24 @@ class Repository:
             **network("GIT_SSL_CAINFO"),
             **marks,
         }
+
+    def _login(self, url: str, credentials: tuple[Credential, ...]) -> tuple[str, str]:
+        """User and password for the server: those in the URL, which stay out of argv, or what the target has for it."""
+        address = address_of(url)
+        if address is None:
+            raise Terminal(
+                "source.git is no plain address.",
+                field="source.git",
+                mend="Give https://HOST/PATH, with no spaces, backslashes, queries or fragments.",
+            )
+        self.origin = address.origin
+        if address.login is not None:
+            self.url = url.replace(f"{address.login}@", "", 1)
+            user, _, password = address.login.partition(":")
+            # a token alone may stand in the place of the user
+            return (unquote(user), unquote(password)) if password else (ANYBODY, unquote(user))
+        self.credential = fitting(credentials, address)
+        return (self.credential.user, self.credential.password) if self.credential is not None else ("", "")
 
     async def resolve(self, scratch: Path) -> str:
         """The commit that the ref names now. Raises Terminal if there is none."""
@@ -141,7 +165,7 @@ class Repository:
             every = "+refs/heads/*:refs/remotes/twin/*"
             all_ = await self._run(tree, "fetch", "--quiet", "--tags", "--", self.url, every, judge=judge)
             if all_.code:
-                raise git_failure(self.target, all_.text)
+                raise git_failure(self.target, all_.text, self.credential)
         await self._measure(tree, commit)
         checked_out = await self._run(tree, "checkout", "--quiet", "--force", "--detach", commit)
         if checked_out.code:
@@ -177,7 +201,7 @@ class Repository:
     async def _git(self, cwd: Path, *arguments: str) -> str:
         output = await self._run(cwd, *arguments)
         if output.code:
-            raise git_failure(self.target, output.text)
+            raise git_failure(self.target, output.text, self.credential)
         return output.text
 
     async def _run(
@@ -194,7 +218,8 @@ class Repository:
             raise blocked_by_git(self.target)
         options = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
         if self.env["TWIN_GIT_PASSWORD"]:
-            options += ["-c", f"credential.helper={_HELPER}"]
+            # for this server alone: git itself asks no helper for another one
+            options += ["-c", f"credential.{self.origin}.helper={_HELPER}"]
         most = self.settings.max_source_bytes
 
         async def watch() -> None:
@@ -223,16 +248,3 @@ class Repository:
         if output.code == _KILLED_BY_SIZE or (output.code and _TOO_LARGE.search(output.text)):
             raise source_too_large(self.target, "a history", most)
         return output
-
-
-def _without_credentials(url: str) -> tuple[str, str, str]:
-    """The URL for an argv, and its user and password for git's credential helper."""
-    if not re.match(r"https?://", url):
-        return url, "", ""
-    parts = urlsplit(url)
-    if not (parts.username or parts.password):
-        return url, "", ""
-    # a token alone may stand in the place of the user
-    host = parts.netloc.rpartition("@")[2]
-    user, password = unquote(parts.username or ""), unquote(parts.password or "")
-    return urlunsplit(parts._replace(netloc=host)), user, password or user

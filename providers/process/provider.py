@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from providers.process import health, logs, world
+from providers.process import access, health, logs, world
+from providers.process.access import Credential
 from providers.process.account import Account, account, account_here
 from providers.process.errors import translated
 from providers.process.layout import Layout, ServiceDirectory, delete, write_private
@@ -57,8 +58,9 @@ class Record(Struct, frozen=True):
 class ProcessProvider:
     """One directory of one machine. Holds no connection and no state of its own: all is in the world."""
 
-    def __init__(self, target: Target, settings: Config) -> None:
+    def __init__(self, target: Target, settings: Config, credentials: tuple[Credential, ...] = ()) -> None:
         self.target = target.name
+        self.credentials = credentials
         self.settings = settings
         self.layout = Layout(Path(settings.directory))
 
@@ -104,6 +106,7 @@ class ProcessProvider:
                     step,
                     target=self.target,
                     settings=self.settings,
+                    credentials=self.credentials,
                     account=runs_as,
                     beat=beat,
                 )
@@ -284,12 +287,13 @@ class ProcessKind:
     types: tuple[ComponentType, ...] = (SERVICE,)
 
     def check(self, target: Target, credentials: Mapping[str, str]) -> None:
-        """The directory must be an absolute path, the user one that we may become; no credentials are used."""
+        """The directory must be an absolute path, the user one that we may become; credentials are of git servers."""
         account(config(target.config))
+        access.credentials(credentials)
 
     def open(self, target: Target, credentials: Mapping[str, str]) -> ProcessProvider:
         """A provider for the target's directory, which is made at the first use."""
-        return ProcessProvider(target, config(target.config))
+        return ProcessProvider(target, config(target.config), access.credentials(credentials))
 
 
 def read_record(directory: ServiceDirectory) -> Record | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from providers.process.access import Credential
 from providers.process.account import Account
 from providers.process.client import run_guarded
 from providers.process.environment import clean
@@ -44,6 +45,7 @@ async def ensure_source(
     *,
     target: str,
     settings: Config,
+    credentials: tuple[Credential, ...],
     account: Account | None,
     beat: Callable[[], Awaitable[None]],
 ) -> Source:
@@ -63,6 +65,7 @@ async def ensure_source(
                 target=target,
                 account=account,
                 settings=settings,
+                credentials=credentials,
                 marks=marks(ref, BUILD),
                 deadline=step.deadline,
                 beat=beat,

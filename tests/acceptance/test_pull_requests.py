@@ -12,6 +12,7 @@ import pytest
 
 from tests.acceptance.blueprints import folder
 from tests.acceptance.conftest import Start
+from tests.acceptance.leaks import Needles, files_below, read
 from tests.acceptance.service import Json, Service
 from tests.acceptance.visitors import Visitors
 from tests.providers.gitea_world import Gitea, Repository
@@ -53,8 +54,9 @@ server.server_close()
 class Scene:
     """A service that knows the Gitea, and a repository whose pull requests it has previews of."""
 
-    def __init__(self, service: Service, gitea: Gitea, repository: Repository) -> None:
+    def __init__(self, service: Service, gitea: Gitea, repository: Repository, credentials: dict[str, str]) -> None:
         self.service = service
+        self.credentials = credentials
         self.gitea = gitea
         self.repository = repository
 
@@ -103,7 +105,7 @@ def scene(make_service: Start, gitea: Gitea, tmp_path: Path) -> Iterator[Scene]:
     service = make_service()
     service.serve()
     bot, owner = gitea.add("twin-bot"), gitea.add("ada")
-    repository = gitea.repository(owner, f"page-{tmp_path.name.replace('_', '-')[-20:]}")
+    repository = gitea.repository(owner, f"page-{tmp_path.name.replace('_', '-')[-20:]}", private=True)
     repository.let_in(bot, "admin")
     repository.commit("main", {"app.py": PAGE, "page.txt": "main"})
     token = gitea.token("twin-bot", "read:user", "write:repository", "write:issue")
@@ -114,6 +116,10 @@ def scene(make_service: Start, gitea: Gitea, tmp_path: Path) -> Iterator[Scene]:
         "credentials": {"token": token, "webhook_secret": SECRET},
     }
     service.post("/v1/targets", target)
+    (processes,) = (each for each in service.get("/v1/targets")["items"] if each["name"] == "process/local")
+    reading = gitea.token(bot.login, "read:repository")  # the repository is private
+    fetching = {"name": "process/local", "provider": "process", "config": processes["config"]}
+    service.post("/v1/targets", {**fetching, "credentials": {f"{gitea.url}/{owner.login}": reading}})
     components: Json = {
         "app": {"type": "process.service", "inputs": {"command": ["python", "-I", "-S", "app.py"], "stop_grace": 20}},
         "web": {"type": "caddy.route", "inputs": {"host": "${env.name}--page", "to": "${app.outputs.urls}"}},
@@ -124,7 +130,7 @@ def scene(make_service: Start, gitea: Gitea, tmp_path: Path) -> Iterator[Scene]:
     assert made.is_success, made.text
     events = ("pull_request", "pull_request_sync", "pull_request_comment", "issue_comment")
     repository.webhook(f"{service.url}/webhooks/gitea/main", SECRET, *events)
-    yield Scene(service, gitea, repository)
+    yield Scene(service, gitea, repository, {"the forge's": token, "git's": reading})
     repository.remove()
 
 
@@ -168,6 +174,11 @@ def test_a_pull_request_has_a_preview_until_it_is_closed(scene: Scene) -> None:
     eventually(lambda: "destroyed" in scene.status(third)[1], within=30, why=lambda: scene.status(third))
     (source,) = service.get("/v1/preview-sources")["items"]
     assert (source["live"], source["waiting"], source["problems"]) == ([], [], [])
+
+    needles = Needles()
+    needles.add(scene.credentials)
+    places = files_below(service.directory, service.log.parent)
+    assert {str(path): found for path in places if (found := needles.within(read(path)))} == {}
 
     told = json.loads(service.twin("audit", "--pr", str(number), "--format", "json"))
     assert told == json.loads(

@@ -14,13 +14,16 @@ import pytest
 
 from api.bootstrap import DECIDERS, bound
 from api.clock import SystemClock
-from api.first_start import check_vault, ensure_token
+from api.first_start import check_vault, ensure_process, ensure_token
+from providers.process import KIND as PROCESS
 from tests.waiting import soon
 from twin.domain.errors import Conflict, Invalid, Unauthenticated, Unavailable
 from twin.domain.identity import TWIN
 from twin.domain.platform import PLATFORM_ID
+from twin.domain.targets import Target
 from twin.ports.store import EventFilter, Tx
-from twin.service.principals import Request, Tokens
+from twin.service.principals import Principal, Request, Tokens
+from twin.service.target_registry import Targets
 from twin.settings import Settings
 from twin.store import SqlStore, open_store
 from twin.vault import resealing
@@ -168,6 +171,26 @@ async def _opened(store: SqlStore, vault: AeadVault, places: list[Place]) -> lis
         return [vault.unseal(*place, tx.secrets(place[0], place[1], place[2])[place[3]][1]) for place in places]
 
     return await store.transact(read)
+
+
+# --- the targets that are there by themselves
+
+
+async def test_what_an_admin_gave_the_target_for_processes_stays(store: SqlStore, tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    targets = Targets(store, AeadVault([Key(os.urandom(32))]), {"process": PROCESS})
+    admin = Request(Principal("ann", (("*", "admin"),)), "r1")
+    await ensure_process(settings, targets, admin)
+    (made,) = await targets.all(admin.by)
+    assert (made.name, made.credentials) == ("process/local", ())
+    more = Target(name="process/local", provider="process", config={**made.config, "fetch_timeout": 60})
+    await targets.put(more, {"git.example.com": "a-token"}, admin)
+    await ensure_process(settings, targets, admin)
+    (kept,) = await targets.all(admin.by)
+    assert (kept.config["fetch_timeout"], kept.credentials) == (60, ("git.example.com",))
+    await ensure_process(Settings(data_dir=tmp_path / "moved"), targets, admin)
+    (moved,) = await targets.all(admin.by)
+    assert (moved.config, moved.credentials) == ({"directory": str(tmp_path / "moved" / "processes")}, ())
 
 
 # --- whether it can work

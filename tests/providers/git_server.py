@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -34,6 +34,7 @@ class GitServer:
         self.silent = False
         self.asked: list[Asked] = []
         self.sent = 0
+        self.on_ask: Callable[[], object] = lambda: None
         self.over = threading.Event()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._http.daemon_threads = True
@@ -83,6 +84,7 @@ def _handler(server: GitServer) -> type[BaseHTTPRequestHandler]:
         def _answer(self) -> None:
             authorization = self.headers.get("Authorization")
             server.asked.append(Asked(self.path, authorization))
+            server.on_ask()
             if server.silent:
                 server.over.wait()
             elif server.elsewhere is not None:
