@@ -211,7 +211,7 @@ def serve(settings: Settings, *, worker: bool = True) -> None:
 async def _serve(settings: Settings, *, work: bool) -> None:
     async with bound(settings, work=work) as twin, listening(settings.host, settings.port) as places:
         await ensure_token(twin.store, settings)
-        await ensure_targets(settings, twin.services.targets, twin.kinds, _say)
+        await ensure_targets(settings, twin.services.targets, twin.kinds, FORGES, _say)
         stopping = Stopping()
         config = uvicorn.Config(
             create_app(twin.services, stopping),

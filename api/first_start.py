@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 import msgspec
@@ -117,17 +117,33 @@ def _write_token(path: Path, token: str) -> None:
     beside.replace(path)
 
 
+def wants_local(setting: str, targets: Iterable[str], forges: Collection[str]) -> bool:
+    """Whether the servers of the embedded default are to run, beside these targets.
+
+    Of itself (`auto`) if there are no others, a forge being none that anything stands on; and for who began with them,
+    since environments live there.
+    """
+    if setting != "auto":
+        return setting == "on"
+    grounds = [name for name in targets if name.partition("/")[0] not in forges]
+    return not grounds or any(name.endswith("/local") for name in grounds)
+
+
 async def ensure_targets(
-    settings: Settings, targets: Targets, kinds: dict[str, ProviderKind], say: Callable[[str], None]
+    settings: Settings,
+    targets: Targets,
+    kinds: dict[str, ProviderKind],
+    forges: Collection[str],
+    say: Callable[[str], None],
 ) -> None:
-    """Targets of the settings file, and those of the embedded default with their servers running."""
+    """Targets of the settings file, and those of the embedded default with their servers running. `forges`: the kinds
+    of targets that are forges."""
     request = Request(SYSTEM, START)
     if settings.targets_file is not None:
         for target, credentials in read_targets(settings.targets_file):
             await targets.put(target, credentials, request)
     present = await targets.all(SYSTEM)
-    others = [view for view in present if not view.name.endswith("/local")]
-    if settings.local == "off" or (settings.local == "auto" and others):
+    if not wants_local(settings.local, [view.name for view in present], forges):
         return
     if "process" in kinds:
         await ensure_process(settings, targets, request)

@@ -69,7 +69,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         Literal["auto", "on", "off"],
         _told(
             "Whether local PostgreSQL, Redis, NATS and, if there is one, Caddy are started as targets; "
-            "`auto`: when no target is configured"
+            "`auto`: when there are no others to build on, and from then on"
         ),
     ] = "auto"
     targets_file: Annotated[Path | None, _told("YAML file of targets, read at every start", "none")] = None

@@ -14,7 +14,7 @@ import pytest
 
 from api.bootstrap import DECIDERS, bound
 from api.clock import SystemClock
-from api.first_start import check_vault, ensure_process, ensure_token
+from api.first_start import check_vault, ensure_process, ensure_token, wants_local
 from providers.process import KIND as PROCESS
 from tests.waiting import soon
 from twin.domain.errors import Conflict, Invalid, Unauthenticated, Unavailable
@@ -84,6 +84,32 @@ async def test_a_file_given_before_the_first_start_is_taken_over(store: SqlStore
     settings.token_file.write_text("twin_chosen\n")
     assert not await ensure_token(store, settings)
     assert (await Tokens(store).authenticate("twin_chosen")).may("admin", "*")
+
+
+# --- the embedded default
+
+FORGES = ("gitea", "github")
+LOCAL = ("process/local", "postgres/local")
+
+
+@pytest.mark.parametrize(
+    ("setting", "targets", "wanted"),
+    [
+        ("auto", (), True),
+        ("auto", ("postgres/eu",), False),
+        ("auto", ("github/main", "gitea/main"), True),
+        ("auto", ("github/main", "postgres/eu"), False),
+        ("auto", (*LOCAL, "github/main"), True),
+        ("auto", (*LOCAL, "postgres/eu"), True),
+        ("on", ("postgres/eu",), True),
+        ("off", (), False),
+        ("off", LOCAL, False),
+    ],
+)
+def test_local_servers_run_for_who_has_no_others_or_began_with_them(
+    setting: str, targets: tuple[str, ...], wanted: bool
+) -> None:
+    assert wants_local(setting, targets, FORGES) is wanted
 
 
 # --- the vault's key
