@@ -249,7 +249,7 @@ class World:
                 env = self.envs[number][-1].preview(number) if self.envs[number] else None
                 return lambda: EnvironmentIs(news=state.news, environment=env)
             case _:
-                return lambda: self._publish(number, key.removeprefix(PUBLISH), state)
+                return lambda: self._publish(number, key.removeprefix(PUBLISH), state, state)
 
     def finish(self, lease: Lease, *, tell: bool = True) -> None:
         """The errand is done; without `tell`, its worker dies before it has said so."""
@@ -287,7 +287,7 @@ class World:
         lease.lost = True
         if lease.key.startswith(PUBLISH):  # nobody can take back a call; but each looks before it makes one
             sink = lease.key.removeprefix(PUBLISH)
-            lease.finish = lambda: self._publish(lease.number, sink, self.states[lease.number])
+            lease.finish = lambda: self._publish(lease.number, sink, self.states[lease.number], lease.state)
         self.zombies.append(lease)
 
     # -- errands
@@ -375,7 +375,7 @@ class World:
             self.give_source(Woken(entity))
         return bool(woken)
 
-    def _publish(self, number: int, sink: str, read: PullRequest) -> Any:
+    def _publish(self, number: int, sink: str, read: PullRequest, begun: PullRequest) -> Any:
         said = publication(read, sink)
         if said is None:
             return None
@@ -385,4 +385,7 @@ class World:
             assert said.body.startswith(found)
             assert "<script" not in said.body
             self.comments[number][found] = said.body
-        return Published(sink=sink, digest=said.digest)
+        telling = begun.tellings.get(sink, 0) + 1
+        if self.states[number].tellings.get(sink, 0) != telling:  # by a worker that was given up, and is late
+            self.give(number, Publishing(sink=sink, digest=said.digest))
+        return Published(sink=sink, digest=said.digest, telling=telling)

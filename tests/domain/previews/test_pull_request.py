@@ -293,7 +293,7 @@ def test_what_is_said_meanwhile_is_said_again(tale):
     tale.command("protect")
     tale.give(Publishing(sink="comment", digest=publication(tale.state, "comment").digest))
     assert "publish:comment" in tale.tasks
-    tale.give(Published(sink="comment", digest=said.digest))
+    tale.give(Published(sink="comment", digest=said.digest, telling=1))
     assert "publish:comment" in tale.tasks, "it is said already, but not that"
     tale.publish()
     tale.give(Publishing(sink="comment", digest=publication(tale.state, "comment").digest))

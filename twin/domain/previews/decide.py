@@ -71,7 +71,9 @@ def _known(state: PullRequest, given: Input, context: Context) -> Iterator[Event
                 yield happened.PreviewSeen(news=news, environment=environment)
         case given_as.Publishing(sink=sink, digest=digest):
             yield happened.PublishingBegun(sink=sink, digest=digest)
-        case given_as.Published(sink=sink, digest=digest):
+        case given_as.Published(sink=sink, digest=digest, telling=telling):
+            if telling != state.tellings.get(sink, 0):
+                return  # it was told by another meanwhile: whoever began last says what it shows
             if state.published.get(sink) != digest or f"publish:{sink}" in state.troubles:
                 yield happened.PreviewPublished(sink=sink, digest=digest)
         case TaskFailed():

@@ -27,7 +27,7 @@ def _noticed(state: PullRequest | None, event: happened.PullNoticed) -> PullRequ
     if state is None:
         return fresh
     numbers = replace(fresh, wanted=state.wanted, looked=state.wanted, news=state.news, seen=state.news)
-    return replace(numbers, life=state.life, done=state.done)
+    return replace(numbers, life=state.life, done=state.done, tellings=state.tellings)
 
 
 def _counted(state: PullRequest) -> PullRequest:
@@ -62,7 +62,8 @@ def _after(state: PullRequest, event: Event) -> PullRequest:
         case happened.PreviewEnded(ended=ended):
             return replace(state, ended=ended)
         case happened.PublishingBegun(sink=sink):
-            return replace(state, published={**state.published, sink: UNSURE})
+            tellings = {**state.tellings, sink: state.tellings.get(sink, 0) + 1}
+            return replace(state, published={**state.published, sink: UNSURE}, tellings=tellings)
         case happened.PreviewPublished(sink=sink, digest=digest):
             return replace(_without(state, f"publish:{sink}"), published={**state.published, sink: digest})
         case happened.ErrandFailed(task=task, trouble=trouble):

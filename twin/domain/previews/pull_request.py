@@ -133,7 +133,7 @@ class PullRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     the forge says that there is no such pull request. `leaving_since`: when an answer said first that it should have
     no preview; `second`: the look whose answer makes that sure, `sure`: that it did. `offered`: the life in which a
     deployment may have begun. `news` and `seen` number the looks at the environment in the same way. `heard`: the
-    deliveries and comments that were taken.
+    deliveries and comments that were taken. `tellings` counts how often each sink was begun to be told.
     """
 
     id: str
@@ -162,5 +162,6 @@ class PullRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     seen: int = 0
     answer: Answer | None = None
     published: dict[str, str] = field(default_factory=dict)
+    tellings: dict[str, int] = field(default_factory=dict)
     troubles: dict[str, Trouble] = field(default_factory=dict)
     active_at: datetime | None = None

@@ -38,14 +38,27 @@ class Publishing:
             if said is None:
                 return None
             # Until it is answered, nobody knows what the sink shows: what is said meanwhile is said once more.
-            about = Announced(sink=said.sink, digest=said.digest)
-            tx.transition(PULL_REQUEST.kind, pull, about, Cause(TWIN, pull))
-            return state, said
+            return _announced(tx, pull, said), said
 
         found = await self._store.transact(announce)
-        return await self._tell(pull, *found) if found is not None else None
+        if found is None:
+            return None
+        state, said = found
+        telling = state.tellings[said.sink]
+        try:
+            await self._tell(pull, state, said)
+        finally:
+            await self._told(pull, said, telling)
+        return Published(sink=said.sink, digest=said.digest, telling=telling)
 
-    async def _tell(self, pull: str, state: PullRequest, said: Publication) -> Published:
+    async def _told(self, pull: str, said: Publication, telling: int) -> None:
+        """A worker that stood still, and was given up, has told what was to be said long ago: perhaps over what
+        another has told since. So it has to be told once more."""
+        row = await self._store.entity(PULL_REQUEST.kind, pull)
+        if row is not None and row.state.tellings.get(said.sink, 0) != telling:
+            await self._store.transact(lambda tx: _announced(tx, pull, said))
+
+    async def _tell(self, pull: str, state: PullRequest, said: Publication) -> None:
         origin = state.origin
         forge = await self._forges.forge(origin.forge)
         report = Report(context=CONTEXT, outcome=said.outcome, summary=said.summary, url=said.url)
@@ -57,7 +70,6 @@ class Publishing:
                 await forge.report(origin.repository, said.sha, report)
             case "deployment":
                 await forge.deploy(origin.repository, said.sha, said.environment or origin.source, report)
-        return Published(sink=said.sink, digest=said.digest)
 
     async def _with_logs(self, state: PullRequest, said: Publication) -> str:
         assert said.logs is not None
@@ -70,3 +82,10 @@ class Publishing:
         except Problem as problem:  # what is wrong is an answer too
             text = problem.message
         return with_logs(said.body, said.logs, text)
+
+
+def _announced(tx: Tx, pull: str, said: Publication) -> PullRequest:
+    """The pull request, once it knows that the sink is being told."""
+    about = Announced(sink=said.sink, digest=said.digest)
+    after: PullRequest = tx.transition(PULL_REQUEST.kind, pull, about, Cause(TWIN, pull)).after
+    return after
