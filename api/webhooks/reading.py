@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Annotated, TypeVar
 from urllib.parse import parse_qs
 
@@ -80,12 +81,13 @@ class Issue(Struct):
 
 
 class Written(Struct):
-    """A comment."""
+    """A comment. `created_at`: with the offset of its time zone."""
 
     id: Number
     user: Account
     body: str | None = None
     html_url: str | None = None
+    created_at: Annotated[datetime, Meta(tz=True)] | None = None
 
 
 class CommentEvent(Struct):
@@ -193,4 +195,4 @@ def _command(written: Written) -> Comment | Nothing:
         return Nothing("a command that is no line of text")
     if _LOGIN.fullmatch(written.user.login) is None:
         return Nothing(f"a command of {written.user.login[:200]!r}, which is no name of a user")
-    return Comment(id=str(written.id), author=written.user.login, text=line)
+    return Comment(id=str(written.id), author=written.user.login, text=line, at=written.created_at)

@@ -97,16 +97,16 @@ class CountingPulls:
             self.commands.append((news.comment.text, permission))
 
         def telling(source: str) -> Telling:
-            def tell(tx: Tx) -> str:
-                entity = f"pr_{source}_{news.number}"
+            entity = f"pr_{source}_{news.number}"
+
+            def tell(tx: Tx) -> None:
                 if tx.state(KIND, entity) is None:
                     tx.transition(KIND, entity, Open(source, str(news.number)), Cause(TWIN, delivery.id))
                 tx.transition(KIND, entity, Add(1 if news.comment is None else 100), Cause(TWIN, delivery.id))
                 if (refuses := self.broken.get(news.number, self.refuses)) is not None:
                     raise refuses
-                return entity
 
-            return tell
+            return Telling(KIND, entity, tell)
 
         return tuple(telling(each.name) for each in sources)
 

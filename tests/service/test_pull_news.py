@@ -217,6 +217,25 @@ async def test_allowing_a_fork_is_bound_to_the_commit_that_was_there_when_it_was
         assert pull.allowed is None or pull.allowed.sha == SEEN, "what is pushed after it needs leave of its own"
 
 
+async def test_a_leave_that_is_delivered_late_is_not_of_what_was_pushed_on_its_way(setting: Setting) -> None:
+    """Found by simulated lives: whoever said it saw the commit before."""
+    await setting.deliver(pull_request())
+    await setting.work()
+    await setting.look(SEEN)
+    said = comment("/twin allow")
+    said["comment"]["created_at"] = setting.clock.now().isoformat()
+    await setting.deliver(pull_request(action="synchronize"))
+    await setting.work()
+    await setting.look(PUSHED)
+    await setting.deliver(said, "issue_comment")
+    await setting.work()
+    pull = await setting.pull()
+    assert pull is not None
+    assert pull.answer is not None
+    assert pull.allowed is None
+    assert f"its last commit is {PUSHED[:12]} by now" in pull.answer.text
+
+
 async def test_a_payload_of_another_host_or_repository_reaches_no_pull_request(setting: Setting) -> None:
     await setting.deliver(pull_request(host="evil.example"))
     await setting.deliver(pull_request(repository="eve/shop"))

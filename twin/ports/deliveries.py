@@ -6,6 +6,7 @@ What is delivered is a hint and no more. So this is all that is read of it; all 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -13,11 +14,13 @@ from msgspec import Struct
 
 
 class Comment(Struct, frozen=True, kw_only=True):
-    """What somebody wrote on a pull request. `id` is the forge's, `text` its first line."""
+    """What somebody wrote on a pull request. `id` is the forge's, `text` its first line, `at` when it was written, if
+    the forge tells."""
 
     id: str
     author: str
     text: str
+    at: datetime | None = None
 
 
 class News(Struct, frozen=True, kw_only=True):

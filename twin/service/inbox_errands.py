@@ -37,13 +37,18 @@ from twin.ports.forge import Forge, OpenForges
 from twin.ports.store import Claimed, Store, StoredDelivery, Tx
 from twin.service.inboxes import unpacked
 
-Telling = Callable[[Tx], str]
-"""Tells a pull request; returns its entity."""
-
 _PAGE = 20
 """Deliveries that are read at once: each may be large."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class Telling(Struct, frozen=True):
+    """Tells a pull request: the entity of that kind and id."""
+
+    kind: str
+    entity: str
+    tell: Callable[[Tx], None]
 
 
 class PullRequests(Protocol):
@@ -61,17 +66,17 @@ class PullRequests(Protocol):
         ...
 
 
-class _Done(Struct, frozen=True):
+class _Do(Struct, frozen=True):
+    """What is to be done about a delivery within the transaction that marks it."""
+
     outcome: Outcome
     why: str
-    entities: tuple[str, ...] = ()
+    tellings: tuple[Telling, ...] = ()
 
 
 class _Prepared(Struct, frozen=True):
-    """A delivery, and what is to be done about it within the transaction that marks it."""
-
     delivery: StoredDelivery
-    give: Callable[[Tx], _Done]
+    do: _Do
 
 
 class _Known:
@@ -165,22 +170,21 @@ class InboxErrands:
                 failures += await self._end_all(entity, together)
                 known, together = _Known(target, self._forges, self._pulls), []
             try:
-                give = await self._prepared(delivery, news, known, failures[-1] if failures else before)
+                do = await self._prepared(delivery, news, known, failures[-1] if failures else before)
             except Terminal as wrong:  # it will never be otherwise
-                give = _ignore(wrong.message)
+                do = _ignore(wrong.message)
             except StepFailure as failure:
                 failures.append(failure)
                 continue
             except Exception:
                 failures.append(_fault(delivery))
                 continue
-            together.append(_Prepared(delivery, give))
+            together.append(_Prepared(delivery, do))
         return failures + await self._end_all(entity, together)
 
     async def _prepared(
         self, delivery: StoredDelivery, news: News | Nothing, known: _Known, before: StepFailure | None
-    ) -> Callable[[Tx], _Done]:
-        """What is to be done about it."""
+    ) -> _Do:
         if isinstance(news, Nothing):
             return _ignore(news.why)
         forge = await known.forge()
@@ -196,7 +200,7 @@ class InboxErrands:
                 raise before
             permission = await forge.permission(news.repository, news.comment.author)
         tellings = await self._pulls.told(sources, delivery, news, permission)
-        return lambda tx: _Done("given", _why(news), tuple(tell(tx) for tell in tellings))
+        return _Do("given", _why(news), tellings)
 
     async def _read(self, delivery: StoredDelivery) -> News | Nothing:
         translate = self._translations.get(delivery.target.partition("/")[0])
@@ -234,6 +238,9 @@ class InboxErrands:
     async def _end(self, entity: str, together: Sequence[_Prepared]) -> None:
         def end(tx: Tx) -> set[str]:
             tx.state(INBOX.kind, entity)  # two that do the same deliveries take turns
+            # In whatever order they were delivered, pull requests are locked in the order of their ids.
+            for told, kind in sorted({(told.entity, told.kind) for each in together for told in each.do.tellings}):
+                tx.state(kind, told)
             return {told for each in together for told in _end(tx, entity, each)}
 
         for told in await self._store.transact(end):
@@ -246,12 +253,12 @@ def _end(tx: Tx, entity: str, prepared: _Prepared) -> tuple[str, ...]:
     delivery = prepared.delivery
     if not tx.end_delivery(delivery.target, delivery.number):
         return ()
-    done = prepared.give(tx)
-    ended = EndDelivery(
-        number=delivery.number, delivery=delivery.id, outcome=done.outcome, why=done.why, entities=done.entities
-    )
+    do, told = prepared.do, tuple(each.entity for each in prepared.do.tellings)
+    for each in do.tellings:
+        each.tell(tx)
+    ended = EndDelivery(number=delivery.number, delivery=delivery.id, outcome=do.outcome, why=do.why, entities=told)
     tx.transition(INBOX.kind, entity, ended, Cause(TWIN, delivery.id))
-    return done.entities
+    return told
 
 
 def _fault(delivery: StoredDelivery) -> Transient:
@@ -267,5 +274,5 @@ def _why(news: News) -> str:
     return f"{news.comment.author} wrote {news.comment.text!r} on {place}"
 
 
-def _ignore(why: str) -> Callable[[Tx], _Done]:
-    return lambda tx: _Done("ignored", why)
+def _ignore(why: str) -> _Do:
+    return _Do("ignored", why)

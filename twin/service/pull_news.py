@@ -47,22 +47,23 @@ class PullNews(Struct, frozen=True):
                 command = parse_command(news.comment.text)
                 if command is None:
                     raise Terminal("a comment that is no command")
-                sha = await self._known_head(origin, delivery) if command.name == "allow" else None
+                sha = await self._known_head(origin, delivery, news.comment) if command.name == "allow" else None
                 tellings.append(_command(origin, delivery, news.comment, command, permission, sha))
         return tuple(tellings)
 
-    async def _known_head(self, origin: Origin, delivery: StoredDelivery) -> str | None:
-        """The last commit as it was known when the comment came in: however long it takes until that is read, what was
-        pushed since is not allowed by it."""
+    async def _known_head(self, origin: Origin, delivery: StoredDelivery, comment: Comment) -> str | None:
+        """The last commit as it was known when the comment was written: however long it takes until that is delivered
+        and read, what was pushed since is not allowed by it."""
         entity = pull_id(origin.source, origin.number)
-        then: PullRequest | None = await self.store.history(PULL_REQUEST.kind, entity, until=delivery.taken_at)
+        until = min(delivery.taken_at, comment.at) if comment.at is not None else delivery.taken_at
+        then: PullRequest | None = await self.store.history(PULL_REQUEST.kind, entity, until=until)
         return then.pull.head_sha if then is not None and then.pull is not None else None
 
 
 def _hint(origin: Origin, delivery: StoredDelivery, news: News) -> Telling:
     cause = Cause(Actor("pull_request", f"{origin.repository}#{origin.number}"), delivery.id)
     given = Hint(origin=origin, delivery=delivery.id, what=news.what)
-    return lambda tx: _told(tx, origin, given, cause)
+    return _telling(origin, given, cause)
 
 
 def _command(
@@ -83,10 +84,13 @@ def _command(
         sha=sha,
     )
     cause = Cause(Actor("person", comment.author), delivery.id)
-    return lambda tx: _told(tx, origin, given, cause)
+    return _telling(origin, given, cause)
 
 
-def _told(tx: Tx, origin: Origin, given: Hint | CommandGiven, cause: Cause) -> str:
+def _telling(origin: Origin, given: Hint | CommandGiven, cause: Cause) -> Telling:
     entity = pull_id(origin.source, origin.number)
-    tx.transition(PULL_REQUEST.kind, entity, given, cause)
-    return entity
+
+    def tell(tx: Tx) -> None:
+        tx.transition(PULL_REQUEST.kind, entity, given, cause)
+
+    return Telling(PULL_REQUEST.kind, entity, tell)
