@@ -69,7 +69,7 @@ class Deploying:
         source = await self._source(state, wished.recipe) if wished.recipe is not None else {}
 
         def give(tx: Tx) -> str | None:
-            env: Environment | None = tx.state(ENVIRONMENT.kind, row.entity) if row is not None else None
+            env = _locked(tx, row.entity if row is not None else None, wished.recipe)
             now: PullRequest = tx.state(PULL_REQUEST.kind, pull)
             if wish(now) != wished or not deploy_due(now):
                 return None  # something else is wanted by now
@@ -205,6 +205,18 @@ class _Asking(Struct, frozen=True):
     def _signal(self, environment: str, signal: Signal) -> None:
         offered = library(self.tx, self.types)
         self.tx.transition(ENVIRONMENT.kind, environment, signal, self.cause, library=offered)
+
+
+def _locked(tx: Tx, known: str | None, recipe: Recipe | None) -> Environment | None:
+    """The environment that is known. What one is cloned from is locked too: environments come before pull requests, in
+    the order of their ids."""
+    origin = None
+    if recipe is not None and recipe.clone_from is not None:
+        project, _, name = recipe.clone_from.environment.partition("/")
+        origin = tx.find(ENVIRONMENT.kind, project, name)
+    ids = sorted({each for each in (known, origin) if each is not None})
+    states = {each: tx.state(ENVIRONMENT.kind, each) for each in ids}
+    return states[known] if known is not None else None
 
 
 def _is_its(env: Environment, pull: str) -> bool:

@@ -34,10 +34,11 @@ class Looking:
     """Runs the errand `look`. What a commit has in it never changes: of the last ones it is known without asking, for
     every label and every comment leads to a look, and forges count calls."""
 
-    def __init__(self, store: Store, forges: OpenForges) -> None:
+    def __init__(self, store: Store, forges: OpenForges, *, sandbox: bool = SANDBOX) -> None:
         self._store = store
         self._forges = forges
         self._files: dict[tuple[str, str, str], bytes | None] = {}
+        self._sandbox = sandbox
 
     async def look(self, state: PullRequest) -> Looked:
         """The answer to the look that is wanted. Raises `StepFailure`: then nothing follows from it."""
@@ -51,7 +52,7 @@ class Looking:
         config = source.config if source is not None and not source.removed else None
         document = await self._document(origin.forge, forge, pull) if config is not None else None
         paths = await _paths(forge, config, document, pull)
-        verdict = judge(config, pull, paths=paths, sandbox=SANDBOX, document=document)
+        verdict = judge(config, pull, paths=paths, sandbox=self._sandbox, document=document)
         return Looked(look=wanted, pull=pull, verdict=verdict)
 
     async def _document(self, name: str, forge: Forge, pull: Pull) -> Any:
