@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -29,11 +30,12 @@ def delivered(name: str, event: str = "push") -> Delivered:
 
 
 class Counting:
-    """A store that counts its transactions, holds them up, and may refuse."""
+    """A store that counts its transactions and what they ask, holds them up, and may refuse."""
 
     def __init__(self, store: SqlStore) -> None:
         self._store = store
         self.transactions = 0
+        self.calls: Counter[str] = Counter()
         self.begun, self.open = asyncio.Event(), asyncio.Event()
         self.open.set()
         self.refusals: list[Exception] = []
@@ -44,7 +46,19 @@ class Counting:
         await self.open.wait()
         if self.refusals:
             raise self.refusals.pop(0)
-        return await self._store.transact(fn)
+        return await self._store.transact(lambda tx: fn(CountingTx(tx, self.calls)))  # type: ignore[arg-type]
+
+
+class CountingTx:
+    """A transaction whose calls are counted by their names."""
+
+    def __init__(self, tx: Tx, calls: Counter[str]) -> None:
+        self._tx = tx
+        self._calls = calls
+
+    def __getattr__(self, name: str) -> Any:
+        self._calls[name] += 1
+        return getattr(self._tx, name)
 
 
 @pytest.fixture
@@ -75,6 +89,8 @@ async def test_a_burst_is_taken_in_few_transactions_and_in_its_order(
     names = [f"d{number}" for number in range(100)]
     assert await asyncio.gather(*(inboxes.take(delivered(name)) for name in names)) == [True] * 100
     assert counting.transactions <= 6
+    for once in ("state", "delivered", "keep_deliveries"):
+        assert counting.calls[once] == counting.transactions, "for all that are taken together"
     assert await numbers(store) == list(enumerate(names, 1))
     row = await store.entity(INBOX.kind, inbox_id(FORGE))
     assert row is not None

@@ -247,12 +247,12 @@ class Tx(Protocol):
         """Forget a token; False if there is none of that name."""
         ...
 
-    def delivered(self, target: str, delivery: str) -> bool:
-        """Whether a delivery of that id was kept before. Lock the target's inbox first."""
+    def delivered(self, target: str, ids: Sequence[str]) -> frozenset[str]:
+        """Those of these ids of deliveries that were kept before. Lock the target's inbox first."""
         ...
 
-    def keep_delivery(self, delivery: StoredDelivery) -> None:
-        """Keep a delivery that was not kept before."""
+    def keep_deliveries(self, kept: Sequence[StoredDelivery]) -> None:
+        """Keep deliveries that were not kept before."""
         ...
 
     def end_delivery(self, target: str, number: int) -> bool:

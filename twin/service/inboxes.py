@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import Sequence
 
 from msgspec import Struct
 
@@ -86,7 +87,7 @@ class Inboxes:
 
     async def _take(self, target: str, together: list[_Waiting]) -> None:
         try:
-            new = await self._store.transact(lambda tx: [_keep(tx, each) for each in together])
+            new = await self._store.transact(lambda tx: _keep(tx, target, together))
         except Exception as error:
             if len(together) > 1 and not isinstance(error, Unavailable):
                 for each in together:  # whichever it is that cannot be kept, the others can
@@ -111,26 +112,32 @@ class _Waiting(Struct, frozen=True):
     new: asyncio.Future[bool]
 
 
-def _keep(tx: Tx, waiting: _Waiting) -> bool:
-    delivered = waiting.delivered
-    target, entity = delivered.target, inbox_id(delivered.target)
+def _keep(tx: Tx, target: str, together: Sequence[_Waiting]) -> list[bool]:
+    """Whether each was new. What is known, and what is kept, is one statement for all of them."""
+    entity = inbox_id(target)
     tx.state(INBOX.kind, entity)
-    if tx.delivered(target, delivered.id):
-        return False
-    given = TakeDelivery(target=target, delivery=delivered.id, event=delivered.event)
-    taken = tx.transition(INBOX.kind, entity, given, Cause(TWIN, delivered.id))
-    tx.keep_delivery(
-        StoredDelivery(
-            target=target,
-            id=delivered.id,
-            number=taken.after.taken,
-            event=delivered.event,
-            headers=delivered.headers,
-            body=waiting.body,
-            taken_at=tx.now,
+    known = {*tx.delivered(target, [each.delivered.id for each in together])}
+    new, kept = list[bool](), list[StoredDelivery]()
+    for delivered, body in ((each.delivered, each.body) for each in together):
+        new.append(delivered.id not in known)
+        if not new[-1]:
+            continue
+        known.add(delivered.id)
+        given = TakeDelivery(target=target, delivery=delivered.id, event=delivered.event)
+        taken = tx.transition(INBOX.kind, entity, given, Cause(TWIN, delivered.id))
+        kept.append(
+            StoredDelivery(
+                target=target,
+                id=delivered.id,
+                number=taken.after.taken,
+                event=delivered.event,
+                headers=delivered.headers,
+                body=body,
+                taken_at=tx.now,
+            )
         )
-    )
-    return True
+    tx.keep_deliveries(kept)
+    return new
 
 
 async def packed(body: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +14,8 @@ from twin.store.prepared import Prepared
 from twin.store.tables import deliveries
 
 _n = deliveries.c
-_known = Prepared(select(_n.number).where((_n.target == bindparam("target")) & (_n.id == bindparam("id"))))
+_known = Prepared(select(_n.id).where((_n.target == bindparam("target")) & (_n.id == bindparam("id"))))
+_known_of_many = select(_n.id).where((_n.target == bindparam("target")) & _n.id.in_(bindparam("ids", expanding=True)))
 _keep = Prepared(insert(deliveries))
 _undone = Prepared(
     select(deliveries)
@@ -31,14 +33,22 @@ _drop = Prepared(update(deliveries).where(_with_body & (_n.handled_at <= bindpar
 _oldest = Prepared(select(func.min(_n.handled_at).label("oldest")).where(_with_body))
 
 
-def known(connection: Connection, target: str, delivery: str) -> bool:
-    """Whether it was kept before."""
-    return _known.run(connection, {"target": target, "id": delivery}).one_or_none() is not None
+def known(connection: Connection, target: str, ids: Sequence[str]) -> frozenset[str]:
+    """Those that were kept before."""
+    if len(ids) == 1:
+        return frozenset(row.id for row in _known.run(connection, {"target": target, "id": ids[0]}))
+    rows = connection.execute(_known_of_many, {"target": target, "ids": list(ids)})
+    return frozenset(row.id for row in rows)
 
 
-def keep(connection: Connection, delivery: StoredDelivery) -> None:
-    """Keep one that was not kept before."""
-    row = {
+def keep(connection: Connection, kept: Sequence[StoredDelivery]) -> None:
+    """Keep those that were not kept before."""
+    if kept:
+        _keep.run(connection, [_row(each) for each in kept])
+
+
+def _row(delivery: StoredDelivery) -> dict[str, Any]:
+    return {
         "target": delivery.target,
         "id": delivery.id,
         "number": delivery.number,
@@ -48,7 +58,6 @@ def keep(connection: Connection, delivery: StoredDelivery) -> None:
         "taken_at": to_micros(delivery.taken_at),
         "handled_at": None,
     }
-    _keep.run(connection, row)
 
 
 def undone(connection: Connection, target: str, limit: int, after: int) -> tuple[StoredDelivery, ...]:

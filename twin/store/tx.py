@@ -177,13 +177,13 @@ class SqlTx:
         """Forget a token."""
         return access.drop_token(self._connection, name)
 
-    def delivered(self, target: str, delivery: str) -> bool:
-        """Whether a delivery of that id was kept before."""
-        return deliveries.known(self._connection, target, delivery)
+    def delivered(self, target: str, ids: Sequence[str]) -> frozenset[str]:
+        """Those of the ids that were kept before."""
+        return deliveries.known(self._connection, target, ids)
 
-    def keep_delivery(self, delivery: StoredDelivery) -> None:
-        """Keep a delivery."""
-        deliveries.keep(self._connection, delivery)
+    def keep_deliveries(self, kept: Sequence[StoredDelivery]) -> None:
+        """Keep deliveries."""
+        deliveries.keep(self._connection, kept)
 
     def end_delivery(self, target: str, number: int) -> bool:
         """Mark a delivery as handled."""

@@ -27,11 +27,7 @@ def delivery(number: int, name: str | None = None, target: str = FORGE) -> Store
 
 
 async def keep(store: SqlStore, *deliveries: StoredDelivery) -> None:
-    def all_of_them(tx: Tx) -> None:
-        for each in deliveries:
-            tx.keep_delivery(each)
-
-    await store.transact(all_of_them)
+    await store.transact(lambda tx: tx.keep_deliveries(deliveries))
 
 
 class DeliveriesConformance:
@@ -48,14 +44,17 @@ class DeliveriesConformance:
     async def test_a_delivery_is_known_by_its_id_for_ever(self, store: SqlStore) -> None:
         await keep(store, delivery(1, "abc"))
 
-        def known(tx: Tx) -> list[bool]:
-            places = ((FORGE, "abc"), (FORGE, "ABC"), ("gitea/main", "abc"))
-            return [tx.delivered(target, name) for target, name in places]
+        def known(tx: Tx) -> list[frozenset[str]]:
+            asked = ((FORGE, ("abc",)), (FORGE, ("ABC",)), ("gitea/main", ("abc", "ABC")), (FORGE, ("ABC", "abc", "x")))
+            return [tx.delivered(target, ids) for target, ids in asked]
 
-        assert await store.transact(known) == [True, False, False]
+        them = [frozenset({"abc"}), frozenset(), frozenset(), frozenset({"abc"})]
+        assert await store.transact(known) == them
         await store.transact(lambda tx: tx.end_delivery(FORGE, 1))
         await store.transact(lambda tx: tx.drop_deliveries(FORGE, FUTURE))
-        assert await store.transact(known) == [True, False, False]
+        assert await store.transact(known) == them
+        await store.transact(lambda tx: tx.keep_deliveries(()))
+        assert await store.transact(lambda tx: tx.delivered(FORGE, ())) == frozenset()
 
     async def test_old_bodies_are_dropped_and_those_of_what_is_to_be_done_are_not(
         self, store: SqlStore, database: Database
@@ -80,11 +79,11 @@ class DeliveriesConformance:
 
         def take(tx: Tx) -> bool:
             count = tx.state(KIND, "inbox")
-            if tx.delivered(FORGE, "same"):
+            if tx.delivered(FORGE, ("same",)):
                 return False
             given = Open("", "inbox") if count is None else Add(1)
             total = tx.transition(KIND, "inbox", given, BY_ANNA).after.total
-            tx.keep_delivery(delivery(total + 1, "same"))
+            tx.keep_deliveries((delivery(total + 1, "same"),))
             return True
 
         taken = await asyncio.gather(*(store.transact(take) for _ in range(8)))
