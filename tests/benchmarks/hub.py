@@ -35,7 +35,7 @@ class Hub(GitHub):
 
     def open(self, pulls: int) -> None:
         """So many; what was called before does not count."""
-        self.calls.clear()
+        self.record.clear()
         self.commits = {number: open_pull(self.repository, number) for number in range(1, pulls + 1)}
 
     async def _handle(self, call: Call) -> Answer:
@@ -60,7 +60,7 @@ class Hub(GitHub):
 
     def recorded(self) -> Json:
         """What came of it all."""
-        methods = Counter(call.method for call in self.calls)
+        methods = Counter(each.call.method for each in self.record)
         return {"commented": self.commented, "settled": time.monotonic(), "calls": methods.total(), **methods}
 
 

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from tests.providers.github_server import Json
+from tests.providers.github_answers import Json
 
 _commits = itertools.count(1)
 
@@ -24,6 +24,23 @@ def open_pull(
     files: Mapping[str, str] | None = None,
 ) -> str:
     """One more, of a branch of the repository or of another, `head`; its commit."""
+    branch = f"change-{number}"
+    add_pull(repository, number, branch, title=title, author=author, head=head, draft=draft, labels=labels)
+    return push(repository, number, files or {"new.txt": "new"})
+
+
+def add_pull(
+    repository: Json,
+    number: int,
+    branch: str,
+    *,
+    title: str,
+    author: str,
+    head: str | None = None,
+    draft: bool = False,
+    labels: tuple[str, ...] = (),
+) -> None:
+    """One more, whose commit is told with `move`."""
     repository["pulls"][number] = {
         "number": number,
         "title": title,
@@ -31,22 +48,27 @@ def open_pull(
         "draft": draft,
         "author": author,
         "labels": labels,
-        "branch": f"change-{number}",
+        "branch": branch,
         "head_repository": head or repository["full_name"],
         "files": {},
         "comments": [],
         "merged_at": None,
     }
-    return push(repository, number, files or {"new.txt": "new"})
 
 
 def push(repository: Json, number: int, files: Mapping[str, str]) -> str:
     """A new commit; its id."""
+    files_now = repository["pulls"][number]["files"] | {name: text.encode() for name, text in files.items()}
+    sha = hashlib.sha1(f"{number} {next(_commits)}".encode()).hexdigest()
+    move(repository, number, sha, files_now, {"README.md": b"# guestbook\n"})
+    return sha
+
+
+def move(repository: Json, number: int, sha: str, changes: Mapping[str, bytes], others: Mapping[str, bytes]) -> None:
+    """Its last commit is this: what all its commits change, and the files that they do not."""
     pull = changed(repository, number)
-    pull["files"] = pull["files"] | {name: text.encode() for name, text in files.items()}
-    pull["sha"] = hashlib.sha1(f"{number} {next(_commits)}".encode()).hexdigest()
-    repository["commits"][pull["sha"]] = {"README.md": b"# guestbook\n", **pull["files"]}
-    return str(pull["sha"])
+    pull |= {"sha": sha, "files": dict(changes)}
+    repository["commits"][sha] = {**others, **changes}
 
 
 def close(repository: Json, number: int, *, merge: bool = False) -> None:
