@@ -96,7 +96,7 @@ async def take_delivery(
         async with AsyncExitStack() as stack:
             body = await _body(request, room, stack)
             delivered = await _checked(request, form, secret, target, body)
-            return Taken(delivered.id, await services.inboxes.take(delivered))
+            taken = Taken(delivered.id, await services.inboxes.take(delivered))
     except (NotFound, Unauthenticated, Malformed, TooSlow) as problem:
         await _record(request, services, target, problem.message, known=known)
         raise
@@ -105,6 +105,10 @@ async def take_delivery(
             most = services.settings.max_delivery_bytes
             await _record(request, services, target, f"its body is larger than {most} bytes", known=known)
         raise
+    if not taken.new:
+        sender, request_id = _sender(request)
+        await services.refusals.of_repetition(target, taken.delivery, sender=sender, request_id=request_id)
+    return taken
 
 
 async def _expected(services: Services, kind: str, target: str) -> tuple[Form, str]:
@@ -152,6 +156,11 @@ async def _checked(request: Request[Any, Any, Any], form: Form, secret: str, tar
 
 
 async def _record(request: Request[Any, Any, Any], services: Services, target: str, why: str, *, known: bool) -> None:
-    sender = request.client.host if request.client is not None else "unknown"
-    request_id = request.scope["state"]["request_id"]
+    sender, request_id = _sender(request)
     await services.refusals.of_stranger(target, why, known=known, sender=sender, request_id=request_id)
+
+
+def _sender(request: Request[Any, Any, Any]) -> tuple[str, str]:
+    """The address that it came from, and the id of the request."""
+    sender = request.client.host if request.client is not None else "unknown"
+    return sender, request.scope["state"]["request_id"]

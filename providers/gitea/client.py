@@ -16,6 +16,7 @@ from twin.forges.decoding import decoded
 from twin.forges.listing import Page
 from twin.forges.names import parts
 from twin.forges.outgoing import Outgoing
+from twin.forges.pausing import Pause
 
 T = TypeVar("T")
 
@@ -30,6 +31,7 @@ class Client:
         self.name = name
         self._api = config.api
         self._transport = Outgoing(name, config.api, seconds=config.timeout)
+        self._pause = Pause(name)
         self._http = httpx.AsyncClient(
             transport=self._transport,
             headers={"Authorization": f"token {credentials.token}", "Accept": "application/json", "User-Agent": "twin"},
@@ -52,12 +54,13 @@ class Client:
         return await self._call(method, f"/repos/{owner}/{name}{path}", repository, query=query, body=body)
 
     async def _call(self, method: str, path: str, repository: str, **given: Any) -> httpx.Response | None:
+        self._pause.check()
         body, query = given.get("body"), given.get("query")
         response = await self._http.request(method, f"{self._api}{path}", params=query, json=body)
         if response.status_code == 404:
             return None
         if not response.is_success:
-            raise errors.failure(self.name, repository, response)
+            raise self._pause.heed(errors.failure(self.name, repository, response))
         return response
 
     async def get(

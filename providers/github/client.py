@@ -20,6 +20,7 @@ from twin.forges.decoding import decoded
 from twin.forges.listing import Contradiction, Page
 from twin.forges.names import parts
 from twin.forges.outgoing import Outgoing
+from twin.forges.pausing import Pause
 
 T = TypeVar("T")
 Method = Callable[..., Awaitable[Response[Any, Any]]]
@@ -36,6 +37,7 @@ class Client:
         self._config = config
         self._credentials = credentials
         self._transport = Outgoing(name, config.api, seconds=config.timeout)
+        self._pause = Pause(name)
         self._github = self._open()
         self._me: str | None = None
 
@@ -79,6 +81,7 @@ class Client:
     ) -> httpx.Response | None:
         again = self._config.app is not None
         while True:
+            self._pause.check()
             try:
                 return (await method(self.rest)(*given, **more)).raw_response
             except Exception as error:
@@ -94,7 +97,7 @@ class Client:
                 known = errors.failure(self.name, repository, found)
                 if known is None:
                     raise
-                raise known from None
+                raise self._pause.heed(known) from None
 
     async def get(
         self, type_: type[T], repository: str, method: Callable[[Any], Method], *given: Any, **more: Any

@@ -11,6 +11,7 @@ from typing import Any
 from githubkit_schemas.latest import models
 
 from tests.providers.github_answers import (
+    ELSEWHERE,
     Json,
     answer_of,
     grown,
@@ -65,8 +66,14 @@ class Rest:
 
     def told_repository(self, repository: Json) -> Json:
         name = repository["full_name"]
-        page = f"{self.web}/{name}"
-        return grown(models.Repository, id=repository["id"], full_name=name, name=name.split("/")[1], html_url=page)
+        return grown(
+            models.Repository,
+            id=repository["id"],
+            full_name=name,
+            name=name.split("/")[1],
+            html_url=f"{self.web}/{name}",
+            clone_url=f"{ELSEWHERE}/{name}.git",
+        )
 
     def told(self, model: type, repository: Json, pull: Json) -> Json:
         head = pull["head_repository"]

@@ -44,6 +44,12 @@ class Exchange(Struct, kw_only=True):
     answer: Answer | None = None
 
     @property
+    def answered(self) -> Answer:
+        """The answer of one that has it."""
+        assert self.answer is not None, f"{self.call.method} {self.path} is not answered yet"
+        return self.answer
+
+    @property
     def status(self) -> int:
         """0 while it is not answered."""
         return self.answer.status if self.answer is not None else 0

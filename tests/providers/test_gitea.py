@@ -159,7 +159,7 @@ class TestGitea(ForgeConformance):
             Answer(status=429, headers={"retry-after": "Fri, 31 Dec 2100 23:59:59 GMT"}),
             7200,
         ),
-        "an overload": (Answer(status=503, headers={"retry-after": "3"}), 3),
+        "an overload": (Answer(status=503, headers={"retry-after": "30"}), 30),
     }
 
     @pytest.fixture

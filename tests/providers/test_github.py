@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
@@ -48,7 +49,7 @@ class TestWithToken(ForgeConformance):
             "primary as 429": (said(429, primary, x_ratelimit_remaining="0", x_ratelimit_reset=soon), 90),
             "secondary": (said(403, secondary, retry_after="30"), 30),
             "secondary without a time": (said(403, secondary), 60),
-            "without any word": (said(429, "", retry_after="5"), 5),
+            "without any word": (said(429, "", retry_after="40"), 40),
             "a clock that is wrong": (said(403, primary, x_ratelimit_remaining="0", x_ratelimit_reset="9" * 10), 7200),
         }
 
@@ -69,7 +70,9 @@ class TestWithToken(ForgeConformance):
     def refused(self) -> Mapping[str, str]:
         return {"token": "ghp_0123456789"}
 
-    async def test_unchanged_listing_costs_nothing_of_the_rate(self, world: GitHubWorld, between: Meddler) -> None:
+    async def test_unchanged_listing_costs_nothing_of_the_rate(
+        self, github: GitHub, world: GitHubWorld, between: Meddler
+    ) -> None:
         forge = self.open(between.url)
         for _ in range(100):
             await world.open_pull()
@@ -77,6 +80,13 @@ class TestWithToken(ForgeConformance):
         # One page is full: a next one might follow.
         pages = [call.query["page"] for call in between.seen if self.is_listing(call)]
         assert pages == ["1", "2", "1"]
+        listed = len(github.record)
+        left = github.record[-1].answered.headers["x-ratelimit-remaining"]
+        assert (await forge.open_pulls(world.repository, listing.mark)).pulls is None
+        again = github.sent("GET", "/repos/shop/guestbook/pulls", since=listed)
+        assert [each.status for each in again] == [304, 304]
+        assert github.record[listed:] == again, "nothing else was asked"
+        assert {each.answered.headers["x-ratelimit-remaining"] for each in again} == {left}
         number = await world.open_pull()
         await world.close(number)
         await world.push(1, {"a": "b"})
@@ -84,6 +94,64 @@ class TestWithToken(ForgeConformance):
         assert changed.pulls is not None
         assert len(changed.pulls) == 100
         await forge.close()
+
+    async def test_all_that_is_sent_is_known_and_is_what_github_documents(
+        self, github: GitHub, world: GitHubWorld, between: Meddler
+    ) -> None:
+        forge = self.open(between.url)
+        number = await world.open_pull()
+        sha = await world.head(number)
+        ready = Report(context="twin/preview", outcome="success", summary="ready", url="http://pr-1.localhost/")
+        await forge.pull(world.repository, number)
+        await forge.put_comment(world.repository, number, MARKER, "hello")
+        await forge.report(world.repository, sha, ready)
+        await forge.deploy(world.repository, sha, "pr-1", ready)
+        await forge.close()
+        (made,) = github.sent("POST", "/repos/shop/guestbook/deployments")
+        deployment = json.loads(made.answered.body)["id"]
+        home = "/repos/shop/guestbook"
+        written = [(each.call.method, each.path, json.loads(each.call.body)) for each in github.record if each.is_write]
+        assert written == [
+            ("POST", f"{home}/issues/{number}/comments", {"body": f"{MARKER}\nhello"}),
+            (
+                "POST",
+                f"{home}/statuses/{sha}",
+                {
+                    "state": "success",
+                    "context": "twin/preview",
+                    "description": "ready",
+                    "target_url": "http://pr-1.localhost/",
+                },
+            ),
+            (
+                "POST",
+                f"{home}/deployments",
+                {
+                    "ref": sha,
+                    "environment": "pr-1",
+                    "auto_merge": False,
+                    "required_contexts": [],
+                    "transient_environment": False,
+                    "production_environment": False,
+                },
+            ),
+            (
+                "POST",
+                f"{home}/deployments/{deployment}/statuses",
+                {
+                    "state": "success",
+                    "description": "ready",
+                    "environment_url": "http://pr-1.localhost/",
+                    "auto_inactive": True,
+                },
+            ),
+        ]
+        assert len(github.record) == len(between.seen)
+        for each in github.record:
+            assert each.call.headers["user-agent"] == "twin"
+            assert each.status in (200, 201)
+        for each in github.sent(path="/repos/.*"):
+            assert each.call.headers["x-github-api-version"] == "2026-03-10"
 
     async def test_next_page_elsewhere_is_blocked(self, world: GitHubWorld, between: Meddler) -> None:
         forge = self.open(between.url)

@@ -1,4 +1,5 @@
-"""Being refused is history too: who tried what their roles do not allow, and deliveries that nobody of ours sent."""
+"""Being refused is history too: who tried what their roles do not allow, deliveries that nobody of ours sent, and those
+that came once more."""
 
 from __future__ import annotations
 
@@ -29,13 +30,21 @@ class Refusals:
     async def of_stranger(self, target: str, why: str, *, known: bool, sender: str, request_id: str) -> None:
         """One refused delivery. Strangers could fill the log: of many alike only some are recorded, with the number of
         those before that were not. `known`: such a target is configured; `sender`: the address that it came from."""
-        unrecorded = self._floods.let(f"{target} {why}" if known else "unknown", self._seconds())
+        details: dict[str, str | int] = {"target": target[:200], "reason": why, "from": sender}
+        await self._of_many(f"{target} {why}" if known else "unknown", "delivery_refused", details, request_id)
+
+    async def of_repetition(self, target: str, delivery: str, *, sender: str, request_id: str) -> None:
+        """One delivery that was taken before, and changes nothing: a forge that got no answer sends it again, and so
+        does whoever has recorded it on its way."""
+        details: dict[str, str | int] = {"target": target, "delivery": delivery, "from": sender}
+        await self._of_many(f"{target} again", "delivery_repeated", details, request_id)
+
+    async def _of_many(self, sort: str, what: str, details: dict[str, str | int], request_id: str) -> None:
+        unrecorded = self._floods.let(sort, self._seconds())
         if unrecorded is None:
             return
-        details: dict[str, str | int] = {"target": target[:200], "reason": why, "from": sender}
-        if unrecorded:
-            details["unrecorded_before"] = unrecorded
-        await self._keep(Fact(what="delivery_refused", details=details), Cause(TWIN, request_id))
+        more = {"unrecorded_before": unrecorded} if unrecorded else {}
+        await self._keep(Fact(what=what, details=details | more), Cause(TWIN, request_id))
 
     async def _keep(self, fact: Fact, cause: Cause) -> None:
         def keep(tx: Tx) -> None:

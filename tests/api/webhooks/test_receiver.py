@@ -80,14 +80,19 @@ async def test_it_takes_no_token_and_all_else_still_does(world: World) -> None:
         assert answer.status_code == 401, "an admin's token is no signature"
 
 
-async def test_a_delivery_that_comes_again_changes_nothing(world: World) -> None:
+async def test_a_delivery_that_comes_again_changes_nothing_and_is_recorded(world: World) -> None:
     await post(world)
-    before = await world.store.events(EventFilter())
+    before = (await world.store.events(EventFilter())).items
     other = bytes_of(pull_request(43))
     for again in (BODY, other):
         answer = await post(world, again)
         assert (answer.status_code, answer.json()) == (202, {"delivery": GUID, "new": False})
-    assert await world.store.events(EventFilter()) == before
+        *old, repeated = (await world.store.events(EventFilter())).items
+        assert tuple(old) == before
+        assert repeated.event.what == "delivery_repeated"
+        assert (repeated.event.details["target"], repeated.event.details["delivery"]) == (GITHUB, GUID)
+        assert repeated.request_id == answer.headers["X-Request-Id"]
+        before = (*before, repeated)
     (kept,) = await world.store.undone(GITHUB, limit=9)
     assert zlib.decompress(kept.body or b"") == BODY
 
@@ -175,6 +180,12 @@ async def test_a_flood_of_forged_deliveries_leaves_a_few_lines_in_the_history(wo
     targets = [refused.event.details["target"] for refused in await refusals(world)]
     assert targets.count(GITHUB) <= AT_ONCE + 3
     assert len(targets) <= 2 * (AT_ONCE + 3), "places that strangers invent count as one"
+
+
+async def test_a_flood_of_the_same_delivery_leaves_a_few_lines_in_the_history(world: World) -> None:
+    for _ in range(40):
+        assert (await post(world)).status_code == 202
+    assert 1 <= len(await refusals(world)) <= AT_ONCE + 3
 
 
 def test_a_flood_is_counted_by_the_next_that_is_let_through() -> None:

@@ -90,15 +90,19 @@ class ForgeTrouble(ForgeHooks):
         assert refused.value.key == f"{self.kind.name}/test/token"
         assert not any(secret in str(vars(refused.value)) for secret in self.refused().values())
 
-    async def test_limit_tells_when_to_come_again(self, world: ForgeWorld, forge: Forge, between: Meddler) -> None:
+    async def test_limit_is_told_and_until_then_nothing_is_sent(self, world: ForgeWorld, between: Meddler) -> None:
         for why, (answer, seconds) in self.limits.items():
+            forge = self.open(between.url)
             between.rule = instead(answer)
+            between.seen.clear()
             for use in (USES["pull"], USES["open_pulls"], USES["put_comment"]):
                 with pytest.raises(Transient) as limited:
                     await use(forge, world.repository, 1, NOWHERE)
                 wait = limited.value.retry_after
                 assert wait is not None, why
                 assert timedelta() < wait <= timedelta(seconds=seconds), why
+            await forge.close()
+            assert len(between.seen) == 1, why
 
     @uses
     async def test_trouble_of_the_forge_passes(
@@ -109,10 +113,10 @@ class ForgeTrouble(ForgeHooks):
         trouble = {
             "500": instead(Answer(status=500, body=b'{"message": "oops"}')),
             "502 of a proxy": instead(Answer(status=502, body=b"<html>")),
-            "503": instead(Answer(status=503, headers={"retry-after": "7"})),
             "cut": after(lambda answer: replace(answer, cut=True)),
             "no JSON": instead(Answer(body=b"<html>Please log in</html>")),
             "another JSON": instead(Answer(body=b'{"ok": true}')),
+            "503, and then nothing is asked for a while": instead(Answer(status=503, headers={"retry-after": "7"})),
         }
         for why, between.rule in trouble.items():
             with pytest.raises(Transient) as failed:
