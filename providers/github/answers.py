@@ -141,6 +141,7 @@ class Deployment(Struct):
     """A deployment of a commit."""
 
     id: int
+    sha: str
     creator: User | None = None
 
 

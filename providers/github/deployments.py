@@ -1,4 +1,4 @@
-"""One deployment for each commit and environment, by GitHub's API."""
+"""One deployment for each commit and environment, by GitHub's API; none that is active once the environment is gone."""
 
 from __future__ import annotations
 
@@ -20,46 +20,66 @@ STATES: Mapping[Outcome, str] = {
 
 
 class Deployments:
-    """The deployments of one commit to one environment that we made."""
+    """The deployments to one environment that we made; of one commit, unless all are meant."""
 
     def __init__(self, client: Client, repository: str, sha: str, environment: str) -> None:
         self._client, self._repository, self._sha, self._environment = client, repository, sha, environment
 
     async def say(self, report: Report) -> None:
         """Have the deployment, and this as its latest status. None is made only to be inactive."""
-        made = await self._ours()
-        if not made:
-            if report.outcome == "inactive":
-                return
-            await self._create()
-            made = await self._ours()
-        if not made:
-            raise Transient(f"{self._client.name} does not show the deployment that was made yet")
-        first, *doubles = made
-        for double in doubles:
-            await self._remove(double)
         wanted = answers.DeploymentStatus(
             state=STATES[report.outcome],
             description=shortened(report.summary),
             environment_url=report.url or "",
         )
-        if await self._latest(first) != wanted:
-            await self._post(first, wanted)
+        if report.outcome == "inactive":
+            await self._end(wanted)
+            return
+        made = await self._ours(sha=self._sha)
+        if not made:
+            await self._create()
+            made = await self._ours(sha=self._sha)
+        if not made:
+            raise Transient(f"{self._client.name} does not show the deployment that was made yet")
+        await self._settle(made, wanted)
 
-    async def _ours(self) -> list[int]:
-        """Oldest first. All of one commit and environment fit on a page."""
+    async def _settle(self, made: list[answers.Deployment], wanted: answers.DeploymentStatus) -> None:
+        """One of the same commit is left, and has the status."""
+        first, *doubles = made
+        for double in doubles:
+            await self._remove(double.id)
+        if await self._latest(first.id) != wanted:
+            await self._post(first.id, wanted)
+
+    async def _end(self, wanted: answers.DeploymentStatus) -> None:
+        """Nothing is deployed any more, nor of an earlier commit. GitHub by itself ends those that had succeeded, and
+        that only when a later one succeeds: what was before such a one is over already."""
+        made = await self._ours()
+        mine = [each for each in made if each.sha == self._sha]
+        if mine:
+            await self._settle(mine, wanted)
+        for earlier in reversed([each for each in made if each.sha != self._sha]):
+            latest = await self._latest(earlier.id)
+            if latest is None or latest.state != wanted.state:
+                await self._post(earlier.id, answers.DeploymentStatus(state=wanted.state))
+            if latest is not None and latest.state in ("success", wanted.state):
+                break
+
+    async def _ours(self, **narrower: str) -> list[answers.Deployment]:
+        """Oldest first. All of one commit and environment fit on a page; of an environment's the latest hundred."""
         me = (await self._client.me()).lower()
         found = await self._client.get(
             list[answers.Deployment],
             self._repository,
             lambda rest: rest.repos.async_list_deployments,
-            sha=self._sha,
             environment=self._environment,
             per_page=PER_PAGE,
+            **narrower,
         )
         if found is None:
             raise await self._client.gone(self._repository, "list of deployments")
-        return sorted(each.id for each in found if each.creator is not None and each.creator.login.lower() == me)
+        ours = (each for each in found if each.creator is not None and each.creator.login.lower() == me)
+        return sorted(ours, key=lambda each: each.id)
 
     async def _create(self) -> None:
         """Of the commit as it is: GitHub is neither to merge the base into it nor to wait for its checks. It is not

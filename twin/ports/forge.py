@@ -70,8 +70,8 @@ class Forge(Protocol):
         ...
 
     async def deploy(self, repository: str, sha: str, environment: str, report: Report) -> None:
-        """The deployment of a commit to an environment, made if it is not there, but not only to be inactive. Nothing
-        where the forge has no such thing."""
+        """The deployment of a commit to an environment, made if it is not there, but not only to be inactive, which
+        those of earlier commits are then, too. Nothing where the forge has no such thing."""
         ...
 
     def clone_url(self, repository: str) -> str:

@@ -116,6 +116,14 @@ def test_who_never_had_a_preview_is_left_in_peace(tale):
     assert "it is a draft" in body(tale), "but is answered"
 
 
+def test_what_is_not_wanted_any_more_is_told_of_the_environment_that_it_had(tale):
+    tale.ready()
+    tale.see("ready", name="pr-42")
+    tale.look(pull(draft=True), Verdict(unwanted="it is a draft"))
+    deployment = publication(tale.state, "deployment")
+    assert (deployment.outcome, deployment.environment) == ("inactive", "pr-42")
+
+
 def test_the_same_is_not_said_twice(tale):
     tale.ready()
     digests = [publication(tale.state, sink).digest for sink in SINKS]

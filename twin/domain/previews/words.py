@@ -154,17 +154,22 @@ def publication(state: PullRequest, sink: Sink) -> Publication | None:
         return None
     env = state.environment
     url = _link(env.url) if env is not None and env.url is not None and now in ("ready", "updating") else None
-    recipe = state.verdict.recipe if state.verdict is not None else None
     return Publication(
         sink=sink,
         sha=pull.head_sha,
         outcome=_OUTCOMES.get(now, "inactive"),
         summary=_summary(state, now),
         url=url,
-        environment=recipe.name if recipe is not None else None,
+        environment=_name(state),
         body=comment(state) if sink == "comment" else "",
         logs=state.answer.logs if sink == "comment" and state.answer is not None else None,
     )
+
+
+def _name(state: PullRequest) -> str | None:
+    """Of the environment: as it is to be called, or, once none is wanted, as it was."""
+    recipe, env = state.verdict.recipe if state.verdict is not None else None, state.environment
+    return recipe.name if recipe is not None else env.name if env is not None and env.name else None
 
 
 def comment(state: PullRequest) -> str:

@@ -293,3 +293,23 @@ class ForgeConformance(ForgeTrouble):
         assert await world.deployments(sha, "preview/pr-1") == [said]
         await forge.deploy(world.repository, sha, "preview/pr-1", replace(PENDING, outcome="inactive"))
         assert [each and each.state for each in await world.deployments(sha, "preview/pr-1")] == ["inactive"]
+
+    async def test_with_the_last_deployment_all_of_its_environment_are_inactive(
+        self, world: ForgeWorld, forge: Forge
+    ) -> None:
+        if not self.has_deployments:
+            return
+        number = await world.open_pull()
+        shas = [await world.head(number)]
+        ready, inactive = replace(PENDING, outcome="success"), replace(PENDING, outcome="inactive")
+        await forge.deploy(world.repository, shas[0], "preview/other", ready)
+        for report in (PENDING, ready, PENDING):
+            await forge.deploy(world.repository, shas[-1], "preview/pr-1", report)
+            shas.append(await world.push(number, {"a": str(len(shas))}))
+        await forge.deploy(world.repository, shas[-1], "preview/pr-1", inactive)
+
+        async def states(sha: str, environment: str) -> list[str]:
+            return [each.state for each in await world.deployments(sha, environment) if each is not None]
+
+        assert [await states(sha, "preview/pr-1") for sha in shas] == [*[["inactive"]] * 3, []]
+        assert await states(shas[0], "preview/other") == ["success"], "others are left alone"
