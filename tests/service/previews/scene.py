@@ -34,11 +34,11 @@ MINUTE = timedelta(minutes=1)
 class Scene:
     """A world whose worker runs errands too."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *, sandbox: bool = False) -> None:
         self.world = world
         self.forge = ModelForge()
         forges = ModelForges({FORGE: self.forge})
-        looking = Looking(world.store, forges)
+        looking = Looking(world.store, forges, sandbox=sandbox)
         deploying = Deploying(world.store, TYPES, forges, world.changes, world.clock)
         publishing = Publishing(world.store, forges, ComponentLogs(world.store, world.targets))
         world.errands[PULL_REQUEST.kind] = PullErrands(world.store, world.changes, looking, deploying, publishing)

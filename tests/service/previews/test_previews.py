@@ -312,15 +312,3 @@ async def test_what_strangers_may_name_means_nothing(scene: Scene) -> None:
     for said in (scene.forge.comments[42], scene.forge.statuses[A].summary):
         assert "script" not in said
         assert "@everyone" not in said
-
-
-async def test_a_fork_gets_nothing_where_nothing_keeps_its_code_from_the_rest(scene: Scene) -> None:
-    await scene.configure(forks="allow")
-    scene.forge.open(42, A, head_repository="mallory/guestbook")
-    await scene.hint()
-    await scene.command(f"allow {A[:12]}")
-    assert await scene.environment() is None
-    scene.forge.change(42, head_sha=B)
-    await scene.hint()
-    assert await scene.environment() is None
-    assert scene.world.outside.standing == {}
