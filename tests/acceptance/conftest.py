@@ -6,13 +6,18 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from ruamel.yaml import YAML
 
 from providers.local import LocalServers
 from tests.acceptance.catalogues import Opened, postgres
+from tests.acceptance.clocks import SetClock, clock_of
 from tests.acceptance.service import Service
+
+if TYPE_CHECKING:
+    from tests.providers.github_hub import Hub
 
 Start = Callable[..., Service]
 MakeDatabase = Callable[[], str]
@@ -76,6 +81,22 @@ def make_database(opened: tuple[Opened, ...]) -> Iterator[MakeDatabase]:
 def database(make_database: MakeDatabase) -> str:
     """The URL of an empty database for the twin's own state."""
     return make_database()
+
+
+@pytest.fixture
+def set_clock(database: str) -> Iterator[SetClock]:
+    """Sets the clock of that database."""
+    with clock_of(database) as set_to:
+        yield set_to
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    """A GitHub with its pull requests, git and webhooks."""
+    from tests.providers.github_hub import running  # githubkit's models take their time, and few need them
+
+    with running(tmp_path / "github") as made:
+        yield made
 
 
 def write_targets(path: Path, opened: tuple[Opened, ...], processes: Path) -> Path:

@@ -22,8 +22,7 @@ def left(pause: Pause) -> float:
     try:
         pause.check()
     except Transient as asked:
-        assert asked.retry_after is not None
-        return asked.retry_after.total_seconds()
+        return asked.retry_after.total_seconds() if asked.retry_after is not None else -1
     return 0
 
 

@@ -25,7 +25,7 @@ from msgspec import Struct
 from tests.providers.github_answers import ELSEWHERE, Json, answer_of, grown
 from tests.providers.github_rest import ROUTES, Refused, Rest
 from twin.testing.loopback import Answer, Call, Loopback
-from twin.testing.meddling import Forward, Rule
+from twin.testing.meddling import Rule, forward
 
 APP_ID, INSTALLATION_ID, SLUG = 4711, 815, "twin-previews"
 
@@ -82,10 +82,6 @@ class Quota(Struct, kw_only=True):
         }
 
 
-async def _forward(call: Call, forward: Forward) -> Answer:
-    return await forward()
-
-
 class GitHub(Rest):
     """Users, their tokens, one app, repositories.
 
@@ -103,7 +99,7 @@ class GitHub(Rest):
         self.installed: dict[str, datetime] = {}
         self.moved: dict[str, str] = {}
         self.record: list[Exchange] = []
-        self.rule: Rule = _forward
+        self.rule: Rule = forward
         self.git: Callable[[Call], Awaitable[Answer]] | None = None
         self.elsewhere = ELSEWHERE
 
@@ -143,12 +139,12 @@ class GitHub(Rest):
         exchange = Exchange(call=call, at=time.time())
         self.record.append(exchange)
 
-        async def forward() -> Answer:
+        async def answer() -> Answer:
             if self.git is not None and re.match(r"/[^/]+/[^/]+\.git/", call.path):
                 return await self.git(call)
             return self._answered(call)
 
-        exchange.answer = await self.rule(call, forward)
+        exchange.answer = await self.rule(call, answer)
         return exchange.answer
 
     def _answered(self, call: Call) -> Answer:

@@ -20,7 +20,8 @@ When = Callable[[Call], bool]
 _OF_THE_CONNECTION = frozenset({"connection", "transfer-encoding", "content-length", "content-encoding", "keep-alive"})
 
 
-async def _forward(call: Call, forward: Forward) -> Answer:
+async def forward(call: Call, forward: Forward) -> Answer:
+    """The server's answer."""
     return await forward()
 
 
@@ -50,7 +51,7 @@ class Meddler:
         self._upstream = upstream
         self._client = httpx.AsyncClient(timeout=60, trust_env=False)
         self._server = Loopback(self._handle)
-        self.rule: Rule = _forward
+        self.rule: Rule = forward
         self.seen: list[Call] = []
 
     @property
