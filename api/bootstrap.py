@@ -44,6 +44,7 @@ from twin.service.blocks import Blocks
 from twin.service.changes import LocalChanges
 from twin.service.component_logs import ComponentLogs
 from twin.service.credentials import Revealing
+from twin.service.doors import Doors
 from twin.service.history import History
 from twin.service.inbox_errands import InboxErrands
 from twin.service.inboxes import Inboxes
@@ -170,6 +171,7 @@ def _bind(
         revealing=Revealing(store, vault),
         project_members=ProjectMembers(store, changes),
         personal_access=PersonalAccess(store, vault),
+        doors=Doors(store, vault, types, clock),
         logs=component_logs,
         inboxes=Inboxes(store, vault, changes),
         tokens=Tokens(store),
@@ -211,7 +213,7 @@ def serve(settings: Settings, *, worker: bool = True) -> None:
 async def _serve(settings: Settings, *, work: bool) -> None:
     async with bound(settings, work=work) as twin, listening(settings.host, settings.port) as places:
         await ensure_token(twin.store, settings)
-        await ensure_targets(settings, twin.services.targets, twin.kinds, FORGES, _say)
+        await ensure_targets(settings, twin.services.targets, twin.kinds, FORGES, _say, at=_address(settings, places))
         stopping = Stopping()
         config = uvicorn.Config(
             create_app(twin.services, stopping),
@@ -236,6 +238,13 @@ async def _serve(settings: Settings, *, work: bool) -> None:
             if working is not None:
                 twin.worker.stop()
                 await working
+
+
+def _address(settings: Settings, places: list[socket.socket]) -> str:
+    """Where servers and browsers of this machine reach the service."""
+    port = next((each.getsockname()[1] for each in places), settings.port)
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - whoever listens everywhere
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class _Server(uvicorn.Server):

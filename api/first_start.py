@@ -135,9 +135,11 @@ async def ensure_targets(
     kinds: dict[str, ProviderKind],
     forges: Collection[str],
     say: Callable[[str], None],
+    *,
+    at: str,
 ) -> None:
     """Targets of the settings file, and those of the embedded default with their servers running. `forges`: the kinds
-    of targets that are forges."""
+    of targets that are forges; `at`: where this service is reached from this machine."""
     request = Request(SYSTEM, START)
     if settings.targets_file is not None:
         for target, credentials in read_targets(settings.targets_file):
@@ -161,7 +163,8 @@ async def ensure_targets(
     for target, credentials in servers.targets():
         if target.provider in kinds:
             if target.provider == "caddy":
-                target = msgspec.structs.replace(target, config={**target.config, "domain": settings.preview_domain})
+                there = {"domain": settings.preview_domain, "twin": at}
+                target = msgspec.structs.replace(target, config={**target.config, **there})
             await targets.put(target, credentials, request)
 
 

@@ -12,6 +12,7 @@ from twin.service.backups import Backups
 from twin.service.blocks import Blocks
 from twin.service.component_logs import ComponentLogs
 from twin.service.credentials import Revealing
+from twin.service.doors import Doors
 from twin.service.history import History
 from twin.service.inboxes import Inboxes
 from twin.service.personal_access import PersonalAccess
@@ -38,6 +39,7 @@ class Services(Struct, frozen=True, kw_only=True):
     project_members: ProjectMembers
     preview_sources: PreviewSources
     personal_access: PersonalAccess
+    doors: Doors
     logs: ComponentLogs
     inboxes: Inboxes
     tokens: Tokens

@@ -19,6 +19,7 @@ from api.http.blueprints import BlueprintController
 from api.http.bodies import MOST_BYTES
 from api.http.credentials import acknowledge_credential, list_credentials, reveal_credentials
 from api.http.document import openapi_config
+from api.http.doors import DoorController
 from api.http.environments import EnvironmentController, ProjectController
 from api.http.events import EventController
 from api.http.health import healthy, ready
@@ -50,6 +51,7 @@ _PACKING = 1024 * 1024
 ROUTES: list[Any] = [
     AuditController,
     BlockController,
+    DoorController,
     EnvironmentController,
     EventController,
     PreviewSourceController,

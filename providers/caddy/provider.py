@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
 from providers.caddy.accounts import Accounts, fresh_hashes, user_of
 from providers.caddy.client import JsonRoute, Server
 from providers.caddy.routes import digest, is_in, is_of, let_in, note_of, noted, placed, written
 from providers.caddy.spec import PROVIDER, TYPES, Credentials, Route, TargetConfig, read, read_config, route
-from twin.domain.errors import Terminal, Transient
+from twin.domain.errors import Blocked, Terminal, Transient
 from twin.domain.identity import ComponentRef, EnvironmentId, Placement
 from twin.domain.targets import Target
 from twin.ports.provider import Applied, Observed, Resource, StepContext
@@ -58,7 +60,7 @@ class CaddyProvider:
         found = [each for each in await self.server.routes() if is_of(each, ref.name)]
         if not found:
             return None
-        wanted = route(inputs, self._config.domain)
+        wanted = self._wanted(inputs)
         return Observed(
             external_id=ref.name,
             outputs=self._outputs(wanted, let_in(found, ref.name).newest),
@@ -85,10 +87,22 @@ class CaddyProvider:
     async def close(self) -> None:
         """Nothing to give back: no connection outlives its call."""
 
+    def _wanted(self, inputs: Mapping[str, Any]) -> Route:
+        wanted = route(inputs, self._config.domain)
+        if wanted.access != "token":
+            return wanted
+        if (twin := self._config.twin) is None:
+            raise Blocked(
+                f"A route asks the twin who may enter, and {self._target.name} does not say where the twin is.",
+                key=f"{self._target.name}/twin",
+                mend=f"twin target add {self._target.name} with what it has, and --config twin=http://HOST:PORT",
+            )
+        return replace(wanted, twin=twin, login=self._config.login or twin)
+
     async def _put(
         self, ref: ComponentRef, step: StepContext, to: Callable[[Accounts, Mapping[int, str]], Accounts]
     ) -> Applied:
-        wanted = route(step.inputs, self._config.domain)
+        wanted = self._wanted(step.inputs)
         basic = wanted.access == "basic"
         # Beforehand, and not in the loop: it costs time, and the hashes that stand may do.
         fresh = await asyncio.to_thread(fresh_hashes, _passwords(step)) if basic else {}

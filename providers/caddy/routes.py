@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from providers.caddy import accounts
+from providers.caddy import accounts, doors
 from providers.caddy.accounts import NOBODY, Accounts
 from providers.caddy.client import JsonRoute
 from providers.caddy.spec import Route
@@ -39,6 +39,7 @@ def written(ref: ComponentRef, route: Route, let_in: Accounts = NOBODY) -> JsonR
         "handle": [
             {"handler": "vars", NOTE: note},
             *([accounts.handler(let_in, route.host)] if route.access == "basic" else []),
+            *(doors.handlers(ref, route) if route.access == "token" else []),
             _proxy(route) if route.to else _nobody(),
         ],
         "terminal": True,
@@ -52,7 +53,7 @@ def noted(route: Route) -> dict[str, Any]:
     return {
         "host": route.host,
         "to": [f"{'https' if route.secure else 'http'}://{each}" for each in route.to],
-        "access": route.access,
+        "access": f"token, asked of {route.twin}" if route.access == "token" else route.access,
         "health": f"{route.health.path} each {route.health.interval:g} s",
     }
 
@@ -134,9 +135,11 @@ def _handlers(route: JsonRoute) -> list[dict[str, Any]]:
 
 
 def _proxy(route: Route) -> dict[str, Any]:
-    request: dict[str, Any] = {}
+    request: dict[str, Any] = {"delete": [doors.USER, *doors.DISGUISES]}  # nobody is known by that name
     if route.access == "basic":
-        request["delete"] = ["Authorization"]  # it is for the door, not for the app
+        request["delete"].append("Authorization")  # it is for the door, not for the app
+    if route.access == "token":
+        request = doors.hidden()
     if route.secure:
         request["set"] = {"Host": ["{http.reverse_proxy.upstream.hostport}"]}
     return {
@@ -152,7 +155,7 @@ def _proxy(route: Route) -> dict[str, Any]:
             "passive": {"fail_duration": "1s", "max_fails": 3},
         },
         **({"transport": {"protocol": "http", "tls": {}}} if route.secure else {}),
-        **({"headers": {"request": request}} if request else {}),
+        "headers": {"request": request},
     }
 
 

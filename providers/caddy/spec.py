@@ -25,6 +25,8 @@ UNIX = "unix/"
 
 _HOST = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 
+Access = Literal["none", "basic", "token"]
+
 S = TypeVar("S", bound=Struct)
 
 
@@ -50,6 +52,14 @@ class TargetConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         Meta(title="Port", description="The one that people come in by; 80, or 443 with TLS."),
     ] = None
     tls: Annotated[bool, Meta(title="TLS", description="Whether people come in by https.")] = False
+    twin: Annotated[
+        str | None,
+        Meta(title="Twin", description="Where this Caddy reaches the twin's API; needed by routes with access: token."),
+    ] = None
+    login: Annotated[
+        str | None,
+        Meta(title="Login", description="Where people's browsers reach the twin's API, if that is another address."),
+    ] = None
 
     @property
     def socket(self) -> str | None:
@@ -93,20 +103,27 @@ class RouteInputs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         ),
     ]
     access: Annotated[
-        Literal["none", "basic"],
-        Meta(title="Access", description="basic asks for the outputs' user and the secret password."),
+        Access,
+        Meta(
+            title="Access",
+            description="basic asks for the outputs' user and the secret password, token for a token of the twin whose "
+            "holder has a place in the environment.",
+        ),
     ] = "none"
     health: Health = field(default_factory=Health)
 
 
 class Route(Struct, frozen=True, kw_only=True):
-    """Inputs as they stand in the world: the whole host, upstreams as HOST:PORT in the order given."""
+    """Inputs as they stand in the world: the whole host, upstreams as HOST:PORT in the order given; with access
+    `token`, where Caddy and browsers reach the twin."""
 
     host: str
     to: tuple[str, ...]
     secure: bool
-    access: Literal["none", "basic"]
+    access: Access
     health: Health
+    twin: str = ""
+    login: str = ""
 
 
 ROUTE = ComponentType(
@@ -118,6 +135,7 @@ ROUTE = ComponentType(
     minted=("password",),
     rotates=True,
     rotates_if=("access", "basic"),
+    asks_if=("access", "token"),
     deadline=60.0,
     settle=5.0,
 )
@@ -157,21 +175,26 @@ def route(inputs: Mapping[str, Any], domain: str) -> Route:
 
 
 def _upstream(address: str, index: int) -> tuple[str, bool]:
-    """HOST:PORT, and whether it is spoken to by TLS."""
-    wrong = Terminal(
-        f"Upstream {index} is not http://HOST:PORT, https://HOST:PORT or HOST:PORT.",
-        field="to",
-        mend="Give an address without user, path and query.",
-    )
+    if (found := dialled(address)) is None:
+        raise Terminal(
+            f"Upstream {index} is not http://HOST:PORT, https://HOST:PORT or HOST:PORT.",
+            field="to",
+            mend="Give an address without user, path and query.",
+        )
+    return found
+
+
+def dialled(address: str) -> tuple[str, bool] | None:
+    """HOST:PORT, and whether it is spoken to by TLS; None for what is no such address."""
     try:
         parts = urlsplit(address if "://" in address else f"http://{address}")
         port = parts.port
     except ValueError:
-        raise wrong from None
+        return None
     host = parts.hostname or ""
     plain = "@" not in parts.netloc and parts.path in ("", "/") and not parts.query and not parts.fragment
     if parts.scheme not in ("http", "https") or not plain or not re.fullmatch(r"[A-Za-z0-9_.:-]+", host):
-        raise wrong
+        return None
     port = port or (443 if parts.scheme == "https" else 80)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}", parts.scheme == "https"
 
@@ -200,4 +223,11 @@ def read_config(values: Mapping[str, Any]) -> TargetConfig:
             field="config.admin",
             mend="Write http://127.0.0.1:2019, or unix//run/caddy/admin.sock.",
         )
+    for name, address in (("twin", config.twin), ("login", config.login)):
+        if address is not None and ("://" not in address or dialled(address) is None):
+            raise Invalid(
+                "The address of the twin is none.",
+                field=f"config.{name}",
+                mend="Write http://HOST:PORT, or https://HOST.",
+            )
     return config

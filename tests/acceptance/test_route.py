@@ -168,18 +168,23 @@ def test_a_route_changed_by_hand_is_mended(make_service: Start, tmp_path: Path, 
     assert answers()
 
 
-def test_the_embedded_caddy_s_names_stand_below_the_domain_of_the_settings(make_service: Start, tmp_path: Path) -> None:
+def test_the_embedded_caddy_knows_the_domain_of_the_settings_and_whom_to_ask(
+    make_service: Start, tmp_path: Path
+) -> None:
     service = make_service(local="on", targets_file="", preview_domain="preview.test")
     try:
         service.serve()
         service.publish(Path(__file__).parents[2] / "examples" / "route")
-        created = service.create("pr-42", "route")
+        created = service.create("pr-42", "route", inputs={"access": "token"})
         service.succeeded(created)
         view = service.reaches(created["environment_id"], "ready")
         url = httpx.URL(view["url"])
         assert url.host == "pr-42--shop.preview.test"
         named = {"Host": url.netloc.decode()}
-        answer = httpx.get(url.copy_with(host="127.0.0.1"), headers=named, trust_env=False, timeout=30)
+        here = url.copy_with(host="127.0.0.1")
+        assert httpx.get(here, headers=named, trust_env=False, timeout=30).status_code == httpx.codes.UNAUTHORIZED
+        shown = {**named, "Authorization": service.api.headers["Authorization"]}
+        answer = httpx.get(here, headers=shown, trust_env=False, timeout=30)
         assert answer.text.startswith("Hello from replica")
     finally:
         service.close()

@@ -29,7 +29,10 @@ class Upstream(ThreadingHTTPServer):
     def __init__(self, name: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.name = name
+        self.status = 200
+        self.more: dict[str, str] = {}
         self.seen: list[dict[str, str]] = []
+        self.asked: list[str] = []
 
     @property
     def url(self) -> str:
@@ -40,12 +43,20 @@ class _Handler(BaseHTTPRequestHandler):
     server: Upstream
 
     def do_GET(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+        self.server.asked.append(f"{self.command} {self.path} {body}".rstrip())
         self.server.seen.append(dict(self.headers.items()))
-        said = self.server.name.encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(said)))
+        said = self.server.name.encode() if self.server.status != httpx.codes.NO_CONTENT else b""
+        self.send_response(self.server.status)
+        for name, value in self.server.more.items():
+            self.send_header(name, value)
+        if said:
+            self.send_header("Content-Length", str(len(said)))
         self.end_headers()
         self.wfile.write(said)
+
+    def do_POST(self) -> None:
+        self.do_GET()
 
     def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the base's name
         """Nowhere."""

@@ -122,6 +122,9 @@ def test_what_inputs_mean(given: dict[str, Any], host: str, to: tuple[str, ...],
         ({"server": "a/b"}, {}, "config.server"),
         ({"domain": "*.example.org"}, {}, "config.domain"),
         ({"port": 0}, {}, "config.port"),
+        ({"twin": "127.0.0.1:8420"}, {}, "config.twin"),
+        ({"login": "https://twin.example.org/path"}, {}, "config.login"),
+        ({"twin": "http://{env.SECRET}"}, {}, "config.twin"),
         ({}, {"password": "x"}, "credentials"),
     ],
     ids=repr,
@@ -204,6 +207,64 @@ async def test_a_door_opens_to_its_password_alone_and_keeps_it(
         assert await provider.server.routes() == before, "the same password is no change"
         await provider.apply(ref, step(host, app.url))
         assert (await get(target, name)).text == "inside"
+
+
+async def test_a_door_that_asks_the_twin_opens_by_its_word_alone(ref: ComponentRef, host: str, target: Target) -> None:
+    with upstream("inside") as app, upstream("the twin") as twin:
+        config = {**target.config, "twin": twin.url, "login": "https://twin.example.org"}
+        opened = KIND.open(msgspec.structs.replace(target, config=config), {})
+        name = (await opened.apply(ref, step(host, app.url, access="token"))).outputs["host"]
+        door = f"{ref.environment}/{ref.component}"
+
+        async def asked() -> httpx.Response:
+            async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+                url = f"http://127.0.0.1:{target.config['port']}/form?a=%2F"
+                shown = {"Host": name, "Authorization": "Bearer x", "X-Twin-User": "me", "X_Twin_User": "me"}
+                cookies = {"Cookie": "twin-door=s; a=1; xtwin-door=2; __Host-twin-door-nonce=n; b=3; twin-door=t"}
+                return await client.post(url, headers={**shown, **cookies}, data={"c": "d"})
+
+        right = {"X-Twin-Door": door, "X-Twin-User": "ada"}
+        for status, more in [
+            (200, right),
+            (204, {}),
+            (204, {**right, "X-Twin-Door": f"{door}x"}),
+            (206, right),
+        ]:
+            twin.status, twin.more = status, more
+            assert (await asked()).status_code == httpx.codes.BAD_GATEWAY, "whoever that is, it is not the twin"
+        twin.status, twin.more = 401, right
+        assert (await asked()).text == "the twin", "no is told as it is said"
+        assert app.asked.count("POST /form?a=%2F c=d") == 0
+        twin.status, twin.more = 204, right
+        assert (await asked()).text == "inside"
+
+        assert set(twin.asked) == {f"GET /doors/{door}/pass"}, "without the body"
+        question = twin.seen[-1]
+        assert question["Host"] == twin.url.removeprefix("http://")
+        assert (question["X-Forwarded-Method"], question["X-Forwarded-Uri"]) == ("POST", "/form?a=%2F")
+        assert question["X-Twin-Login"] == "https://twin.example.org"
+        assert app.asked[-1] == "POST /form?a=%2F c=d"
+        got = app.seen[-1]
+        assert (got["X-Twin-User"], got["Cookie"]) == ("ada", "a=1; xtwin-door=2; b=3")
+        assert not {"authorization", "x_twin_user"} & {each.casefold() for each in got}
+
+        await get(target, name, "/.twin/login?code=c&to=%2F")
+        assert twin.asked[-1] == f"GET /doors/{door}/session?code=c&to=%2F"
+        inputs = {"host": host, "to": [app.url], "access": "token"}
+        assert (await opened.observe(ref, inputs)).drift == {}  # type: ignore[union-attr]
+        moved = KIND.open(msgspec.structs.replace(target, config={**config, "twin": "http://127.0.0.1:9"}), {})
+        assert set((await moved.observe(ref, inputs)).drift) == {"access"}  # type: ignore[union-attr]
+        await moved.apply(ref, step(host, app.url, access="token"))
+        assert (await asked()).status_code == httpx.codes.BAD_GATEWAY, "and nobody is no twin either"
+        await opened.apply(ref, step(host, app.url))
+        assert (await asked()).text == "inside"
+        assert "X-Twin-User" not in app.seen[-1], "who is not asked has no name"
+
+
+async def test_a_door_that_asks_needs_a_twin_to_ask(provider: CaddyProvider, ref: ComponentRef, host: str) -> None:
+    with pytest.raises(Blocked) as caught:
+        await provider.apply(ref, step(host, "127.0.0.1:9", access="token"))
+    assert caught.value.key == "caddy/local/twin"
 
 
 async def test_a_host_is_one_components(

@@ -35,9 +35,10 @@ class ComponentType(Struct, frozen=True, kw_only=True):
     side by side (`rotates_if`: only if that input has that value). `copies`: the modes in which a clone can
     take over its data; in another it begins empty. `declares`: its inputs `outputs` and `secrets` name more of either,
     for what depends on a program that the twin does not know. `grants`: people can have access of their own to it.
-    `previews`: the provider can tell what an apply would change, resource by resource. `deadline` bounds one attempt
-    (`deadline_input`: the input of that name does, if it is given) and `settle` is how long an effect may still appear
-    after it, both in seconds.
+    `previews`: the provider can tell what an apply would change, resource by resource. `asks_if`: if that input has
+    that value, what stands before it asks the twin who may enter, and its output `url` is where. `deadline` bounds one
+    attempt (`deadline_input`: the input of that name does, if it is given) and `settle` is how long an effect may still
+    appear after it, both in seconds.
     """
 
     name: str
@@ -55,6 +56,7 @@ class ComponentType(Struct, frozen=True, kw_only=True):
     declares: bool = False
     grants: bool = False
     previews: bool = False
+    asks_if: tuple[str, str | bool] | None = None
     deadline: float = 120.0
     deadline_input: str | None = None
     settle: float = 5.0
@@ -62,6 +64,10 @@ class ComponentType(Struct, frozen=True, kw_only=True):
     def rotates_with(self, inputs: Mapping[str, Any]) -> bool:
         """Whether a component with these inputs can have two credentials side by side."""
         return self.rotates and (self.rotates_if is None or inputs.get(self.rotates_if[0]) == self.rotates_if[1])
+
+    def asks_with(self, inputs: Mapping[str, Any]) -> bool:
+        """Whether a component with these inputs asks the twin about everybody who wants in."""
+        return self.asks_if is not None and inputs.get(self.asks_if[0]) == self.asks_if[1]
 
     @property
     def properties(self) -> dict[str, dict[str, Any]]:

@@ -37,6 +37,7 @@ from twin.service.bundles import pack
 from twin.service.changes import LocalChanges
 from twin.service.component_logs import ComponentLogs
 from twin.service.credentials import Revealing
+from twin.service.doors import Doors
 from twin.service.history import History
 from twin.service.inboxes import Inboxes
 from twin.service.personal_access import PersonalAccess
@@ -151,6 +152,7 @@ class World:
             blocks=Blocks(self.store, self.changes),
             project_members=ProjectMembers(self.store, self.changes),
             personal_access=PersonalAccess(self.store, self.vault),
+            doors=Doors(self.store, self.vault, TYPES, self.clock),
             revealing=Revealing(self.store, self.vault),
             logs=ComponentLogs(self.store, Open(self.chatty)),
             refusals=Refusals(self.store),
