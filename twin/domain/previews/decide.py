@@ -70,7 +70,8 @@ def _known(state: PullRequest, given: Input, context: Context) -> Iterator[Event
             if state.seen < news <= state.news:
                 yield happened.PreviewSeen(news=news, environment=environment)
         case given_as.Publishing(sink=sink, digest=digest):
-            yield happened.PublishingBegun(sink=sink, digest=digest)
+            telling = state.tellings.get(sink, 0) + 1
+            yield happened.PublishingBegun(sink=sink, digest=digest, telling=telling)
         case given_as.Published(sink=sink, digest=digest, telling=telling):
             if telling != state.tellings.get(sink, 0):
                 return  # it was told by another meanwhile: whoever began last says what it shows

@@ -98,10 +98,11 @@ class PreviewEnded(Struct, frozen=True, kw_only=True, tag="preview_ended", tag_f
 
 
 class PublishingBegun(Struct, frozen=True, kw_only=True, tag="publishing_begun", tag_field="type"):
-    """A sink is about to be told."""
+    """A sink is about to be told, for the `telling`th time; 0 where that was not counted yet."""
 
     sink: Sink
     digest: str
+    telling: int = 0
 
 
 class PreviewPublished(Struct, frozen=True, kw_only=True, tag="preview_published", tag_field="type"):

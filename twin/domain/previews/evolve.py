@@ -61,8 +61,8 @@ def _after(state: PullRequest, event: Event) -> PullRequest:
             return replace(_without(state, "see"), seen=news, environment=environment)
         case happened.PreviewEnded(ended=ended):
             return replace(state, ended=ended)
-        case happened.PublishingBegun(sink=sink):
-            tellings = {**state.tellings, sink: state.tellings.get(sink, 0) + 1}
+        case happened.PublishingBegun(sink=sink, telling=telling):
+            tellings = {**state.tellings, sink: telling} if telling else state.tellings
             return replace(state, published={**state.published, sink: UNSURE}, tellings=tellings)
         case happened.PreviewPublished(sink=sink, digest=digest):
             return replace(_without(state, f"publish:{sink}"), published={**state.published, sink: digest})

@@ -102,8 +102,8 @@ def decide(env: Environment | None, create: Create, context: Context) -> Iterato
         created_by=created.by,
     )
     about = {"id": create.id, "name": create.name, "project": create.project, "tier": create.tier}
-    specs = with_sources({**render(blueprint, inputs, create.tier, about), **create.besides}, create.sources)
-    wanted = {name: spec for name, spec in specs.items() if name not in create.without}
+    specs = {**render(blueprint, inputs, create.tier, about), **create.besides}
+    wanted = with_sources({name: each for name, each in specs.items() if name not in create.without}, create.sources)
     components = {
         name: materialise(env, name, spec, context.library, ref.bundle)
         for name, spec in with_hosts(env, wanted, context.library).items()
