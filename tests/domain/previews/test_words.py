@@ -46,7 +46,7 @@ def test_who_is_waited_for(tale):
     tale.give_slot()
     tale.deploy()
     tale.see("blocked", problem="no room", waits_for="platform", mend="add a server", plan=("apply db", "apply app"))
-    assert "no room Waits for platform. add a server" in body(tale)
+    assert "no room\\. Waits for platform. add a server" in body(tale)
     assert "- apply db\n- apply app" in body(tale)
     assert publication(tale.state, "status").outcome == "failure"
 

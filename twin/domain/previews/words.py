@@ -284,7 +284,7 @@ def _reasons(state: PullRequest, now: str) -> Iterator[str]:
     told = _trouble(state, now)
     if told is not None:
         first, _, others = told.message.strip().partition("\n")
-        said = [plain(first)]
+        said = [plain(first if first.endswith((".", "!", "?", "…", ":")) else f"{first}.")]
         if others:  # what some program wrote
             yield said.pop()
             yield _fenced(others, _MOST_QUOTED_LINES)
