@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import httpx
 import pytest
+from ruamel.yaml import YAML
 
+from tests.acceptance.blueprints import folder
 from tests.acceptance.conftest import Start
 from tests.acceptance.previewing import PAGE, SECRET, Scene, live_a_life
 from tests.acceptance.service import Service
 from tests.providers.gitea_world import Gitea, Repository
+from tests.waiting import eventually
+
+GUESTBOOK = Path(__file__).parents[2] / "examples" / "guestbook"
+UP = tuple(f"{backend} <strong>answers</strong>" for backend in ("PostgreSQL", "Redis", "NATS"))
 
 
 class OnGitea(Scene):
@@ -75,3 +82,42 @@ def test_a_pull_request_has_a_preview_until_it_is_closed(scene: OnGitea) -> None
     life = live_a_life(scene)
     scene.keeps_secret(scene.credentials)
     scene.is_told(life.number, scene.repository.full_name)
+
+
+def test_the_guestbook_of_the_commit_lives_under_its_link(scene: OnGitea, tmp_path: Path) -> None:
+    """With its database, cache and queue; what was signed stays from one commit to the next."""
+    blueprint = YAML(typ="safe").load(GUESTBOOK / "blueprint.yaml")
+    host = f"${{env.name}}--{scene.label}"
+    web = {"type": "caddy.route", "inputs": {"host": host, "to": "${app.outputs.urls}"}}
+    parts = {"components": {**blueprint["components"], "web": web}, "inputs": blueprint["inputs"]}
+    scene.service.publish(folder(tmp_path / "guestbook", name="guestbook", **parts))
+    scene.follow("gitea/main", scene.repository.full_name, blueprint="guestbook")
+    files = {name: (GUESTBOOK / name).read_text() for name in ("app.py", "backends.py", "page.html")}
+
+    def titled(title: str) -> str:
+        return files["page.html"].replace("<title>Guestbook</title>", f"<title>{title}</title>")
+
+    def shows(*texts: str) -> bool:
+        page = scene.page(number) or ""
+        return all(text in page for text in texts)
+
+    number, first = scene.pull({**files, "page.html": titled("The first")})
+    eventually(lambda: shows("<title>The first</title>", *UP), within=120, why=scene.why)
+    eventually(lambda: scene.status(first)[0] == "success", within=60, why=scene.why)
+    view = scene.environment(number)
+    assert view is not None
+    scene.service.environments.append(view["id"])
+    link = httpx.URL(view["url"])
+    signed = httpx.post(
+        link.copy_with(host="127.0.0.1", path="/sign"),
+        headers={"Host": link.netloc.decode()},
+        data={"name": "Ada", "message": "It stays"},
+        trust_env=False,
+    )
+    assert signed.is_redirect, signed.text
+    second = scene.push(number, {"page.html": titled("The second")})
+    eventually(lambda: shows("<title>The second</title>", "It stays", *UP), within=120, why=scene.why)
+    eventually(lambda: scene.status(second)[0] == "success", within=60, why=scene.why)
+    scene.close(number)
+    assert scene.ends(number, second)["id"] == view["id"]
+    scene.has_no_debts()
