@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,8 +50,9 @@ ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Page).serve_forever(
 class Scene:
     """A twin with an environment behind a door."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, process: subprocess.Popen[bytes]) -> None:
         self.service = service
+        self.process = process
         self.environment, self.url = self.another()
 
     def another(self) -> tuple[str, str]:
@@ -71,7 +73,7 @@ class Scene:
 @pytest.fixture
 def scene(make_service: Start, tmp_path: Path, opened: tuple[Opened, ...]) -> Scene:
     service = make_service()
-    service.serve()
+    process = service.serve()
     caddy = next(target for target, _ in opened if target.provider == "caddy")
     there = {"name": caddy.name, "provider": "caddy", "config": {**caddy.config, "twin": service.url}}
     service.post("/v1/targets", there)
@@ -82,7 +84,7 @@ def scene(make_service: Start, tmp_path: Path, opened: tuple[Opened, ...]) -> Sc
     made = folder(tmp_path / "folder", components, name="doors")
     (made / "app.py").write_text(APP)
     service.publish(made)
-    return Scene(service)
+    return Scene(service, process)
 
 
 @pytest.fixture
@@ -199,8 +201,7 @@ def test_without_the_twin_the_door_is_shut(scene: Scene, browser: Browser) -> No
     service, url = scene.service, scene.url
     browser.goes(f"{url}/")
     told(browser.sends((service.directory / "token").read_text().strip()))
-    (process,) = service._processes
-    service.kill(process)
+    service.kill(scene.process)
     for headers in (PAGE, {}):
         answer = browser.client.get(f"{url}/", headers=headers)
         assert answer.status_code == httpx.codes.BAD_GATEWAY
