@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
@@ -15,6 +16,8 @@ from twin.ports.forge import Forge
 from twin.testing.conformance.forge_hooks import NOWHERE, USES, ForgeHooks, ForgeWorld, Use, uses
 from twin.testing.loopback import Answer, Call, Loopback
 from twin.testing.meddling import Forward, Meddler, after, instead
+
+_ADDRESS = re.compile(rb"https?://[^/\"\\\s]+")
 
 
 @pytest.mark.asyncio
@@ -167,6 +170,30 @@ class ForgeTrouble(ForgeHooks):
             except StepFailure as failure:
                 self.assert_hidden(failure)
         assert heard == []
+
+    async def test_addresses_within_answers_are_not_called(
+        self, world: ForgeWorld, forge: Forge, between: Meddler
+    ) -> None:
+        """Whoever opens a pull request has a say in what stands in them."""
+        heard: list[Call] = []
+
+        async def hear(call: Call) -> Answer:
+            heard.append(call)
+            return Answer(body=b"{}")
+
+        number = await world.open_pull(files={"a.txt": "a"})
+        head = await world.head(number)
+        async with Loopback(hear) as elsewhere:
+            others = elsewhere.url.encode()
+            between.rule = after(lambda answer: replace(answer, body=_ADDRESS.sub(others, answer.body)))
+            pull = await forge.pull(world.repository, number)
+            assert pull is not None
+            assert pull.url.startswith(elsewhere.url), "the answer had another address"
+            for use in USES.values():
+                await use(forge, world.repository, number, head)
+                await use(forge, world.repository, number, head)  # what is there already is read, and edited
+        assert heard == []
+        assert elsewhere.url not in forge.clone_url(world.repository)
 
     async def test_endless_answer_is_not_read(self, world: ForgeWorld, forge: Forge, between: Meddler) -> None:
         endless = b" " * (33 << 20)
