@@ -57,6 +57,7 @@ from twin.service.previews.source_errands import SourceErrands
 from twin.service.previews.sources import PreviewSources
 from twin.service.principals import Tokens
 from twin.service.project_members import ProjectMembers
+from twin.service.project_quotas import ProjectQuotas
 from twin.service.publishing import Blueprints
 from twin.service.pull_news import PullNews
 from twin.service.refusals import Refusals
@@ -170,6 +171,7 @@ def _bind(
         blocks=Blocks(store, changes),
         revealing=Revealing(store, vault),
         project_members=ProjectMembers(store, changes),
+        quotas=ProjectQuotas(store, changes),
         personal_access=PersonalAccess(store, vault),
         doors=Doors(store, vault, types, clock),
         logs=component_logs,

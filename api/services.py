@@ -19,6 +19,7 @@ from twin.service.personal_access import PersonalAccess
 from twin.service.previews.sources import PreviewSources
 from twin.service.principals import Tokens
 from twin.service.project_members import ProjectMembers
+from twin.service.project_quotas import ProjectQuotas
 from twin.service.publishing import Blueprints
 from twin.service.refusals import Refusals
 from twin.service.target_registry import Targets
@@ -37,6 +38,7 @@ class Services(Struct, frozen=True, kw_only=True):
     blocks: Blocks
     revealing: Revealing
     project_members: ProjectMembers
+    quotas: ProjectQuotas
     preview_sources: PreviewSources
     personal_access: PersonalAccess
     doors: Doors

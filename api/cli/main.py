@@ -22,6 +22,7 @@ from api.cli import (
     members,
     plan,
     previews,
+    quotas,
     serve,
     signals,
     targets,
@@ -57,7 +58,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 of_environments = (up, environments, plan, entering, signals, credentials, members, destroy, history)
-for group in (*of_environments, blocks, targets, previews, tokens):
+for group in (*of_environments, blocks, targets, previews, quotas, tokens):
     app.add_typer(group.app)
 for service in (serve, backup, local, doctor):
     app.add_typer(service.app)

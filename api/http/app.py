@@ -36,6 +36,7 @@ from api.http.operations import get_operation
 from api.http.parameters import asked, expected_version, keyed, refuse_unknown
 from api.http.preview_sources import PreviewSourceController
 from api.http.problems import HANDLERS, REFUSALS
+from api.http.quotas import get_quotas, set_quotas
 from api.http.signals import send_signal
 from api.http.streams import Stopping
 from api.http.targets import TargetController
@@ -61,6 +62,7 @@ ROUTES: list[Any] = [
     create_token,
     get_operation,
     get_project_member,
+    get_quotas,
     healthy,
     list_credentials,
     list_environment_members,
@@ -75,6 +77,7 @@ ROUTES: list[Any] = [
     revoke_token,
     send_signal,
     set_project_member,
+    set_quotas,
     take_backup,
     who_am_i,
 ]

@@ -11,6 +11,7 @@ from twin.domain.previews.config import SourceConfig
 from twin.ports.provider import UNKNOWN, Change, LogLine
 from twin.ports.store import Verification
 from twin.service.previews.sources import PullView, SourceView
+from twin.service.project_quotas import QuotasView
 from twin.service.views import (
     Accepted,
     BlockView,
@@ -301,6 +302,7 @@ PULL = PullView(
     environment="shop/pr-42",
     url="https://pr-42--shop.preview.example.com",
 )
+QUOTAS = QuotasView(project="shop", max_environments=20, tiers={"preview": 5}, living={"dev": 3, "preview": 2})
 SOURCE = SourceView(
     name="guestbook",
     status="ready",

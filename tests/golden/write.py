@@ -19,7 +19,8 @@ from twin.domain.following import TellFollower, news
 from twin.domain.identity import TWIN, EnvironmentId
 from twin.domain.inbox import INBOX, DropBodies, EndDelivery, LeaveDeliveries, TakeDelivery
 from twin.domain.members import SyncMembers
-from twin.domain.project import PROJECT, EnvironmentsHaveIt, RemoveMember, SetMember
+from twin.domain.project import PROJECT, EnvironmentsHaveIt, RemoveMember, SetMember, SetQuotas
+from twin.domain.quotas import Quotas
 from twin.domain.signals.abandon import Abandon
 from twin.domain.signals.acknowledge_credential import AcknowledgeCredential
 from twin.domain.signals.add_component import AddComponent
@@ -186,9 +187,7 @@ STORIES: dict[str, Callable[[Story], None]] = {
 
 def members_come_and_go() -> tuple[project.Project | None, list[project.Event]]:
     """A project's members change, by hand and with time; its environments know all but the last change."""
-    state: project.Project | None = None
-    events: list[project.Event] = []
-    given: list[tuple[int, project.Input]] = [
+    return of_project(
         (0, SetMember(project="shop", name="ada@example.com", role="viewer", until="8h")),
         (0, SetMember(project="shop", name="bo")),
         (0, EnvironmentsHaveIt(2)),
@@ -196,9 +195,24 @@ def members_come_and_go() -> tuple[project.Project | None, list[project.Event]]:
         (8, FireTimer("members")),
         (8, EnvironmentsHaveIt(4)),
         (9, SetMember(project="shop", name="cy", role="admin", until="30d")),
-    ]
+    )
+
+
+def quotas_change() -> tuple[project.Project | None, list[project.Event]]:
+    """A project begins with quotas, has a member, then fewer environments of one tier and any number in all."""
+    return of_project(
+        (0, SetQuotas(project="shop", quotas=Quotas(max_environments=20, tiers={"preview": 5, "prod": 2}))),
+        (1, SetMember(project="shop", name="ada@example.com")),
+        (2, SetQuotas(project="shop", quotas=Quotas(tiers={"preview": 0}))),
+    )
+
+
+def of_project(*given: tuple[int, project.Input]) -> tuple[project.Project | None, list[project.Event]]:
+    """What follows from inputs at these hours."""
+    state: project.Project | None = None
+    events: list[project.Event] = []
     for hours, each in given:
-        cause = Cause(ALICE, "req_1") if isinstance(each, SetMember | RemoveMember) else Cause(TWIN)
+        cause = Cause(ALICE, "req_1") if isinstance(each, SetMember | RemoveMember | SetQuotas) else Cause(TWIN)
         now = START + timedelta(hours=hours)
         context = Context(now=now, cause=cause, fresh_id=lambda prefix: prefix, jitter=0.5)
         state, new = transition(PROJECT, state, each, context)
@@ -239,17 +253,18 @@ def main() -> None:
             story = Story(make_library(guestbook()))
             tell(story)
             write(path, ENVIRONMENT, story.env, story.events)
-    path = HERE / "project" / f"v{project.SCHEMA_V}" / "members-come-and-go.json"
-    if not path.exists():
-        write(path, PROJECT, *members_come_and_go())
+    for name, told in {"members-come-and-go": members_come_and_go, "quotas-change": quotas_change}.items():
+        path = HERE / "project" / f"v{project.SCHEMA_V}" / f"{name}.json"
+        if not path.exists():
+            write(path, PROJECT, *told())
     path = HERE / "inbox" / f"v{inbox.SCHEMA_V}" / "a-forge-s-deliveries.json"
     if not path.exists():
         write(path, INBOX, *a_forge_s_deliveries())
-    for place, (decider, told) in PREVIEW_STORIES.items():
+    for place, (decider, tells) in PREVIEW_STORIES.items():
         kind, name = place.split("/")
         path = HERE / kind / f"v{decider.schema_v}" / f"{name}.json"
         if not path.exists():
-            write(path, decider, *told())
+            write(path, decider, *tells())
 
 
 def write(path: Path, decider: Decider[Any, Any, Any], state: Any, events: list[Any]) -> None:

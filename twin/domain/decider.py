@@ -60,7 +60,8 @@ class Context(Struct, frozen=True):
 class EntityIndex(Struct, frozen=True):
     """The searched columns of an entity and its highest epoch (a new task row starts from it, so that no epoch is
     ever given twice). `live` is False once the name is free again. `pull`: the pull request, by its entity, for whose
-    sake all happens that happens to this one."""
+    sake all happens that happens to this one. `frees`: the block that is resolved once it lives no more, as what
+    waits may then have room."""
 
     project: str
     name: str
@@ -71,6 +72,7 @@ class EntityIndex(Struct, frozen=True):
     epoch: int = 0
     expires_at: datetime | None = None
     pull: str | None = None
+    frees: str | None = None
 
 
 S = TypeVar("S")

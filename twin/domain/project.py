@@ -1,4 +1,4 @@
-"""The project as an entity: who its members are, and whether its environments have been told.
+"""The project as an entity: who its members are, whether its environments have been told, and how many it may have.
 
 A change of the members is one event here; a task then brings it to every living environment, one transaction each, and
 comes to rest when all have it. Environments that come later take the members over as they are created.
@@ -19,6 +19,7 @@ from twin.domain.identity import Actor
 from twin.domain.members import check_person, ends_at, next_end, without_ended
 from twin.domain.naming import check_name
 from twin.domain.near import near_misses
+from twin.domain.quotas import Quotas, check_quotas
 from twin.domain.steps import FireTimer
 from twin.domain.timers import TIMERS
 
@@ -46,6 +47,7 @@ class Project(Struct, frozen=True, kw_only=True, omit_defaults=True):
     members: dict[str, Membership] = field(default_factory=dict)
     generation: int = 0
     told: int = 0
+    quotas: Quotas = Quotas()
 
 
 # -- inputs
@@ -73,7 +75,14 @@ class EnvironmentsHaveIt(Struct, frozen=True):
     generation: int
 
 
-Input = SetMember | RemoveMember | EnvironmentsHaveIt | FireTimer
+class SetQuotas(Struct, frozen=True, kw_only=True):
+    """The project may have so many environments from now on."""
+
+    project: str
+    quotas: Quotas
+
+
+Input = SetMember | RemoveMember | SetQuotas | EnvironmentsHaveIt | FireTimer
 
 
 # -- events
@@ -114,7 +123,15 @@ class EnvironmentsTold(Struct, frozen=True, kw_only=True, tag="environments_told
     generation: int
 
 
-Event = MemberSet | MemberRemoved | MembershipsEnded | EnvironmentsTold
+class QuotasSet(Struct, frozen=True, kw_only=True, tag="quotas_set", tag_field="type"):
+    """The project's quotas are these now."""
+
+    project: str
+    quotas: Quotas
+    by: Actor
+
+
+Event = MemberSet | MemberRemoved | MembershipsEnded | EnvironmentsTold | QuotasSet
 
 
 class ProjectDecider(JsonCodec[Project, Event]):
@@ -132,6 +149,8 @@ class ProjectDecider(JsonCodec[Project, Event]):
                 return _set(state, given, context)
             case RemoveMember():
                 return _remove(state, given, context)
+            case SetQuotas():
+                return _set_quotas(state, given, context)
             case EnvironmentsHaveIt(generation=generation):
                 news = state is not None and generation > state.told
                 return (EnvironmentsTold(generation=generation),) if news else ()
@@ -144,14 +163,16 @@ class ProjectDecider(JsonCodec[Project, Event]):
 
     def evolve(self, state: Project | None, event: Event) -> Project:
         """The state after an event."""
+        if isinstance(event, QuotasSet):
+            return replace(state or Project(name=event.project, changed_by=event.by), quotas=event.quotas)
         if isinstance(event, EnvironmentsTold):
-            assert state is not None, "a project begins with its first member"
+            assert state is not None, "a project begins with its first member, or its quotas"
             return replace(state, told=event.generation)
         if isinstance(event, MemberSet):
             state = state or Project(name=event.project, changed_by=event.by)
             members = {**state.members, event.name: event.membership}
         else:
-            assert state is not None, "a project begins with its first member"
+            assert state is not None, "a project begins with its first member, or its quotas"
             gone = event.names if isinstance(event, MembershipsEnded) else (event.name,)
             members = {name: each for name, each in state.members.items() if name not in gone}
         request = event.request_id if not isinstance(event, MembershipsEnded) else None
@@ -191,6 +212,14 @@ def _set(state: Project | None, given: SetMember, context: Context) -> tuple[Eve
             request_id=context.cause.request_id,
         ),
     )
+
+
+def _set_quotas(state: Project | None, given: SetQuotas, context: Context) -> tuple[Event, ...]:
+    check_name(given.project, "project")
+    check_quotas(given.quotas)
+    if given.quotas == (state.quotas if state is not None else Quotas()):
+        return ()
+    return (QuotasSet(project=given.project, quotas=given.quotas, by=context.cause.actor),)
 
 
 def _remove(state: Project | None, given: RemoveMember, context: Context) -> tuple[Event, ...]:

@@ -8,6 +8,7 @@ from twin.domain.decider import Context, EntityIndex, TaskSpec
 from twin.domain.environment import Environment
 from twin.domain.events import Event
 from twin.domain.evolve import evolve
+from twin.domain.quotas import quota_block
 from twin.domain.status import status
 from twin.domain.timers import next_tasks
 from twin.domain.upcast import EVENTS, STATES
@@ -53,6 +54,7 @@ class EnvironmentDecider(JsonCodec[Environment, Event]):
             epoch=state.epoch,
             expires_at=state.desired.expires_at,
             pull=follower.entity if follower is not None and follower.kind == "pull_request" else None,
+            frees=quota_block(state.project),
         )
 
 

@@ -168,6 +168,11 @@ class Tx(Protocol):
         """The id of the live entity of that name (with live=False, of the newest one)."""
         ...
 
+    def living(self, kind: str, project: str) -> Mapping[str, int]:
+        """How many live entities of a kind a project has, by tier. Whoever else asks waits until this transaction ends,
+        so that what it creates is counted. Rely on shared states first."""
+        ...
+
     def holds(self, task: Claimed, worker: str) -> bool:
         """Whether the worker still leases the task under this epoch (locks the entity first)."""
         ...

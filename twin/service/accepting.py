@@ -13,6 +13,7 @@ from twin.domain.errors import Conflict, Invalid, NotFound, PreconditionFailed
 from twin.domain.library import Library
 from twin.domain.operations import OperationAccepted, OperationEnded
 from twin.domain.project import PROJECT, Project, project_id
+from twin.domain.quotas import Quotas, admit
 from twin.domain.signals.base import Signal
 from twin.domain.signals.clone import Clone, creation
 from twin.domain.signals.create import Create
@@ -86,14 +87,17 @@ def remember(tx: Tx, request: Request, body: str, entity: str, operation: str) -
         tx.remember(request.by.name, request.idempotency_key, reply)
 
 
-def check_name(tx: Tx, create: Create) -> None:
-    """Raise `Conflict` if a living environment has the name."""
+def check_room(tx: Tx, create: Create) -> None:
+    """Raise `Conflict` if a living environment has the name, `QuotaReached` if the project has as many as it may."""
     if tx.find(KIND, create.project, create.name) is not None:
         raise Conflict(
             f"project {create.project!r} has an environment {create.name!r} already",
             field="name",
             mend=f"Choose another name, or destroy it first: twin destroy {create.project}/{create.name}",
         )
+    project: Project | None = tx.shared(PROJECT.kind, project_id(create.project))
+    if project is not None and project.quotas != Quotas():
+        admit(project.quotas, create.project, create.tier, tx.living(KIND, create.project))
 
 
 def with_members(tx: Tx, create: Create) -> Create:

@@ -34,7 +34,7 @@ from twin.ports.store import EntityRow, OperationRow, Store, Tx
 from twin.service.accepting import (
     KIND,
     body_of,
-    check_name,
+    check_room,
     check_version,
     creation_of,
     known_reply,
@@ -99,7 +99,7 @@ class Twins:
         def accept(tx: Tx) -> _Outcome:
             if (known := known_reply(tx, request, body)) is not None:
                 return _Outcome(known.entity, known.operation_id, replayed=True)
-            check_name(tx, create)
+            check_room(tx, create)
             return self._transition(tx, fresh, with_members(tx, replace(create, id=fresh)), request, body)
 
         return await self._accepted(accept)
@@ -145,7 +145,7 @@ class Twins:
         fresh = EnvironmentId(self._clock.fresh_id("env"))
 
         def look(tx: Tx) -> Environment:
-            check_name(tx, create)
+            check_room(tx, create)
             return self._imagine(tx, None, with_members(tx, replace(create, id=fresh)), request)
 
         return await self._planned(await self._store.transact(look), preview=preview)
@@ -269,7 +269,7 @@ class Twins:
         """Both twins in one transaction. The source is locked first: its id is the older one."""
         offered = library(tx, self._types)
         create = creation_of(tx, source, clone, offered)
-        check_name(tx, create)
+        check_room(tx, create)
         tx.transition(KIND, source, clone, request.cause, library=offered)
         return self._transition(tx, clone.id, create, request, body)
 
@@ -280,7 +280,7 @@ class Twins:
         self._imagine(tx, tx.state(KIND, entity), signal, request)  # what the source refuses
         clone = replace(signal, id=self._clock.fresh_id("env"))
         create = creation_of(tx, entity, clone, library(tx, self._types))
-        check_name(tx, create)
+        check_room(tx, create)
         return self._imagine(tx, None, create, request)
 
     def _imagine(self, tx: Tx, state: Environment | None, signal: Signal, request: Request) -> Environment:

@@ -162,6 +162,8 @@ def run(
         if (happened and before is not None) or epoch != after.epoch:
             after.epoch = epoch
             _save.run(tx.connection, _saved(decider, entity, after, index or decider.index(new), tx.now()))
+        if index is not None and index.frees is not None and before is not None and before.place[2] and not index.live:
+            blocks.resolve(tx, index.frees, cause.actor)
     return after, Transition(entity=entity, before=old, after=new, events=recorded, tasks=tuple(specs))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, func, select, text
 
 from twin.domain.decider import Cause
 from twin.domain.identity import Actor
@@ -34,6 +34,13 @@ _named = select(entities.c.id).where(
 )
 _live = Prepared(_named.where(entities.c.live))
 _newest = Prepared(_named.order_by(entities.c.created_at.desc(), entities.c.id.desc()).limit(1))
+
+_living = Prepared(
+    select(entities.c.tier, func.count().label("living"))
+    .where((entities.c.kind == bindparam("kind")) & (entities.c.project == bindparam("project")) & entities.c.live)
+    .group_by(entities.c.tier)
+)
+_counting = Prepared(text("SELECT pg_advisory_xact_lock(hashtextextended('twin.living.' || :place, 0))"))
 
 
 class SqlTx:
@@ -93,6 +100,13 @@ class SqlTx:
         wanted = {"kind": kind, "project": project, "name": name}
         found: str | None = (_live if live else _newest).run(self._connection, wanted).scalar()
         return found
+
+    def living(self, kind: str, project: str) -> dict[str, int]:
+        """See `twin.ports.store.Tx.living`."""
+        if self._connection.dialect.name == "postgresql":  # SQLite has one writer
+            _counting.run(self._connection, {"place": f"{kind}.{project}"})
+        rows = _living.run(self._connection, {"kind": kind, "project": project})
+        return {row.tier: row.living for row in rows}
 
     def holds(self, task: Claimed, worker: str) -> bool:
         """Whether the worker still leases the task under this epoch."""

@@ -173,7 +173,7 @@ class Counter:
         return frozenset(state.tasks)
 
     def index(self, state: Count) -> EntityIndex:
-        """Its status is `open` or `closed`."""
+        """Its status is `open` or `closed`. It frees the block that its label `frees` names."""
         return EntityIndex(
             project=state.project,
             name=state.name,
@@ -182,6 +182,7 @@ class Counter:
             labels=state.labels,
             live=state.live,
             epoch=state.epoch,
+            frees=state.labels.get("frees"),
         )
 
     def encode_state(self, state: Count) -> bytes:

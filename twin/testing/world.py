@@ -27,6 +27,7 @@ from twin.service.history import History
 from twin.service.personal_access import PersonalAccess
 from twin.service.principals import Principal, Request
 from twin.service.project_members import ProjectMembers
+from twin.service.project_quotas import ProjectQuotas
 from twin.service.twins import Twins
 from twin.service.views import EnvironmentView, OperationView
 from twin.store import SqlStore, open_store
@@ -61,6 +62,7 @@ class World:
         previews = Previewing(store, TYPES, self.targets, self.vault, clock)
         self.twins = Twins(store, TYPES, self.changes, clock, previews=previews)
         self.project_members = ProjectMembers(store, self.changes)
+        self.quotas = ProjectQuotas(store, self.changes)
         self.personal_access = PersonalAccess(store, self.vault)
         self.history = History(store, self.changes)
         self._requests = 0

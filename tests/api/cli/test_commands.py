@@ -242,6 +242,18 @@ def test_a_forge_is_a_target_that_nothing_stands_on(twin: Twin, tmp_path: Path) 
     assert twin("blocks", "resolve", "x/y/z").code == Exit.NOT_FOUND
 
 
+def test_quotas(twin: Twin, folder: Path) -> None:
+    assert "unlimited" in twin("quota", "show", "small").out
+    shown = twin("quota", "set", "small", "--max", "3", "--tier", "preview=0", "-o", "json")
+    assert shown.json["tiers"] == {"preview": 0}
+    refused = twin("up", str(folder), "--name", "one", "--project", "small", "--tier", "preview")
+    assert refused.code == Exit.REFUSED
+    assert "twin quota set small --tier preview=1" in " ".join(refused.err.split())
+    assert twin("quota", "set", "small", "--tier", "preview").code == Exit.USAGE
+    assert twin("quota", "set", "small", "--tier", "previw=1").code == Exit.REFUSED
+    assert "preview" not in twin("quota", "set", "small").out, "all that is left out is unlimited again"
+
+
 def test_tokens(twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
     token = twin("token", "create", "ci", "--role", "shop=viewer").out.strip()
     again = twin("token", "create", "ci", "--role", "shop=admin")

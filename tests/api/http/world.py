@@ -44,6 +44,7 @@ from twin.service.personal_access import PersonalAccess
 from twin.service.previews.sources import PreviewSources
 from twin.service.principals import Tokens, hash_of
 from twin.service.project_members import ProjectMembers
+from twin.service.project_quotas import ProjectQuotas
 from twin.service.publishing import Blueprints
 from twin.service.refusals import Refusals
 from twin.service.target_registry import Targets
@@ -151,6 +152,7 @@ class World:
             backups=Backups(self.store, folder),
             blocks=Blocks(self.store, self.changes),
             project_members=ProjectMembers(self.store, self.changes),
+            quotas=ProjectQuotas(self.store, self.changes),
             personal_access=PersonalAccess(self.store, self.vault),
             doors=Doors(self.store, self.vault, TYPES, self.clock),
             revealing=Revealing(self.store, self.vault),

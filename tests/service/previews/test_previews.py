@@ -13,7 +13,9 @@ from tests.service.previews.scene import FORGE, A, B, C, Scene
 from twin.domain.errors import Blocked, Forbidden, Invalid, NotFound, Transient
 from twin.domain.identity import TWIN
 from twin.domain.previews.config import CloneFrom, SourceConfig
+from twin.domain.quotas import Quotas
 from twin.domain.targets import Target
+from twin.ports.store import EventFilter
 from twin.service.principals import Principal, Request
 from twin.testing.world import ADMIN, open_world
 
@@ -104,6 +106,50 @@ async def test_no_more_live_at_once_than_may_and_the_next_comes_when_one_goes(sc
     scene.forge.change(42, state="closed")
     await scene.hint(42)
     assert await scene.shown(43) == B
+
+
+async def test_a_project_that_is_full_lets_a_preview_wait_until_there_is_room(scene: Scene) -> None:
+    await scene.world.quotas.set("shop", Quotas(tiers={"preview": 1}), scene.world.request())
+    await scene.configure(reconcile_every=86_400.0)
+    for number, sha in ((42, A), (43, B)):
+        scene.forge.open(number, sha)
+        await scene.hint(number)
+    assert await scene.shown(42) == A
+    assert await scene.environment(43) is None
+    assert "Preview: queued" in scene.forge.comments[43]
+    assert "1 of at most 1 preview environments" in scene.forge.comments[43].replace("\\", "")
+    assert scene.forge.statuses[B].outcome == "pending", "it is no failure"
+    (block,) = await scene.world.store.blocks()
+    assert (block.key, block.waiting) == ("project/shop/quota", 1)
+    scene.forge.change(43, head_sha=C)
+    await scene.hint(43)
+    assert "Preview: queued" in scene.forge.comments[43]
+    scene.forge.change(42, state="closed")
+    await scene.hint(42)
+    assert await scene.shown(43) == C, "it goes on as soon as the other is proven gone"
+    assert await scene.world.store.blocks() == ()
+
+
+async def test_a_preview_that_waits_for_room_goes_on_with_a_higher_quota_or_ends_with_its_pull_request(
+    scene: Scene,
+) -> None:
+    await scene.world.quotas.set("shop", Quotas(max_environments=0), scene.world.request())
+    await scene.configure(reconcile_every=86_400.0)
+    for number, sha in ((42, A), (43, B)):
+        scene.forge.open(number, sha)
+        await scene.hint(number)
+    scene.forge.change(43, state="closed")
+    await scene.hint(43)
+    assert "Preview: closed" in scene.forge.comments[43]
+    before = len((await scene.world.store.events(EventFilter(entity="pr_guestbook_42"), limit=1000)).items)
+    await scene.world.engine.run_until_quiet(until=scene.world.clock.now() + timedelta(hours=1))
+    after = len((await scene.world.store.events(EventFilter(entity="pr_guestbook_42"), limit=1000)).items)
+    assert after - before < 40, "it looks again every few minutes, and no more"
+    await scene.world.quotas.set("shop", Quotas(max_environments=1), scene.world.request())
+    await scene.settle()
+    assert await scene.shown(42) == A
+    assert await scene.environment(43) is None
+    assert (await scene.sources.get("guestbook", ADMIN)).live == ("pr_guestbook_42",)
 
 
 async def test_a_clone_of_an_environment_with_its_data(scene: Scene) -> None:

@@ -95,6 +95,12 @@ def deploy_due(state: PullRequest) -> bool:
     return strays or not carried_out(state, wished)
 
 
+def waits_for_room(state: PullRequest) -> bool:
+    """Whether the project has as many environments as it may, so that this one has to wait."""
+    wished, trouble = wish(state), state.troubles.get("deploy")
+    return trouble is not None and trouble.kind == "queued" and wished is not None and trouble.about == wished.digest
+
+
 def slot_due(state: PullRequest) -> bool:
     """Whether a slot is to be asked for, or given back."""
     wished = wish(state)

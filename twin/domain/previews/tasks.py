@@ -73,8 +73,12 @@ def _errand(state: PullRequest, key: str, queue: str, about: str | None = None) 
     """The errand, or what it waits for. What failed for good is not tried again until it is about something else; a
     wait that was asked for holds whatever it is about."""
     trouble: Trouble | None = state.troubles.get(key)
-    if trouble is None or (trouble.kind == "terminal" and trouble.about != about):
+    if trouble is None or (trouble.kind in ("terminal", "queued") and trouble.about != about):
         yield TaskSpec("step", key, queue, AT_ONCE)
+    elif trouble.kind == "queued":
+        yield TaskSpec("step", key, queue, trouble.next_at or AT_ONCE)
+        if trouble.block is not None:
+            yield TaskSpec("block", trouble.block, TIMERS, None)
     elif trouble.block is not None:
         yield TaskSpec("block", trouble.block, TIMERS, None)
     elif trouble.kind == "transient":

@@ -9,19 +9,24 @@ from msgspec import Struct
 
 from twin.domain.decider import Context, backoff
 from twin.domain.errors import Blocked, StepFailure, Terminal, Transient
+from twin.domain.quotas import QuotaReached
 
 SLOWEST = 15 * 60.0
 """Seconds between two attempts at what keeps failing: nothing accepted is dropped, and nobody is flooded."""
+
+LOOKS_AGAIN = 5 * 60.0
+"""Seconds after which what waits for room looks for it by itself."""
 
 
 class TaskFailed(Struct, frozen=True, kw_only=True):
     """Input to both kinds of entity: the task could not be done. `retry_after` is in seconds.
 
-    `about`: what was attempted (`Wish.digest`, `Publication.digest`); None if whoever says it does not know.
+    queued: there is no room now; whatever makes some resolves `block`. `about`: what was attempted (`Wish.digest`,
+    `Publication.digest`); None if whoever says it does not know.
     """
 
     task: str
-    kind: Literal["transient", "blocked", "terminal"]
+    kind: Literal["transient", "blocked", "terminal", "queued"]
     message: str
     about: str | None = None
     retry_after: float | None = None
@@ -32,9 +37,10 @@ class TaskFailed(Struct, frozen=True, kw_only=True):
 
 class Trouble(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Why a task waits. transient: until `next_at`. blocked: until its block is resolved. terminal: until something
-    else is wanted, or somebody asks for it anew."""
+    else is wanted, or somebody asks for it anew. queued: until its block is resolved, and at `next_at`, should that be
+    missed; what else is wanted does not wait."""
 
-    kind: Literal["transient", "blocked", "terminal"]
+    kind: Literal["transient", "blocked", "terminal", "queued"]
     message: str
     attempt: int
     at: datetime
@@ -43,6 +49,19 @@ class Trouble(Struct, frozen=True, kw_only=True, omit_defaults=True):
     block: str | None = None
     owner: str | None = None
     mend: str | None = None
+
+
+def no_room(task: str, reached: QuotaReached, about: str | None) -> TaskFailed:
+    """A quota that is reached as an input: the errand waits, which is no failure."""
+    return TaskFailed(
+        task=task,
+        kind="queued",
+        message=reached.message,
+        about=about,
+        block=reached.block,
+        owner="platform",
+        mend=reached.mend,
+    )
 
 
 def task_failed(task: str, failure: StepFailure, about: str | None = None) -> TaskFailed:
@@ -77,6 +96,8 @@ def trouble(before: Trouble | None, failed: TaskFailed, context: Context, *, fin
         if failed.retry_after is not None:
             wait = timedelta(seconds=failed.retry_after)
         next_at = context.now + wait
+    elif kind == "queued":
+        next_at = context.now + timedelta(seconds=LOOKS_AGAIN)
     return Trouble(
         kind=kind,
         message=failed.message,
@@ -84,7 +105,7 @@ def trouble(before: Trouble | None, failed: TaskFailed, context: Context, *, fin
         at=context.now,
         about=failed.about,
         next_at=next_at,
-        block=failed.block if kind == "blocked" else None,
+        block=failed.block if kind in ("blocked", "queued") else None,
         owner=failed.owner,
         mend=failed.mend,
     )

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from twin.domain.digest import digest
 from twin.domain.previews.pull_request import PullRequest, Sink
-from twin.domain.previews.standing import carried_out, is_up, standing, stands, wish
+from twin.domain.previews.standing import carried_out, is_up, standing, stands, waits_for_room, wish
 from twin.domain.pulls import Outcome
 
 CONTEXT = "twin/preview"
@@ -129,6 +129,8 @@ def _wanted(state: PullRequest) -> str:
     env, wished, trouble = state.environment, wish(state), state.troubles.get("deploy")
     if state.slot != "held":
         return "queued" if state.slot == "queued" else "starting"
+    if waits_for_room(state):
+        return "queued"
     if trouble is not None and trouble.kind == "blocked":
         return "blocked"
     if trouble is not None and trouble.kind == "terminal" and wished is not None and trouble.about == wished.digest:
@@ -196,8 +198,10 @@ def plain(text: str, most: int = _LONGEST_TEXT) -> str:
 def reason(state: PullRequest) -> str | None:
     """Why it is not ready: what went wrong, or what is waited for. None if there is nothing to tell."""
     now, verdict = phase(state), state.verdict
-    if now == "queued":
+    if now == "queued" and state.slot == "queued":
         return f"{state.ahead or 'None'} waited before it as it came."
+    if now == "queued":
+        return f"No room: {state.troubles['deploy'].message}. It begins by itself once there is some."
     if now == "invalid" and verdict is not None:
         return verdict.problem
     told = _trouble(state, now)
@@ -273,7 +277,7 @@ def _reasons(state: PullRequest, now: str) -> Iterator[str]:
     if now == "waits for leave" and state.pull is not None:
         yield f"Who has read the commit: `/twin allow {_sha(state.pull.head_sha)}`"
     if now == "queued":
-        yield reason(state) or ""
+        yield plain(reason(state) or "")
     if now == "invalid" and verdict is not None and verdict.problem is not None:
         yield plain(verdict.problem) + (f" {plain(verdict.mend)}" if verdict.mend else "")
     if now == "unwanted" and verdict is not None and verdict.unwanted is not None:

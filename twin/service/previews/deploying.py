@@ -35,7 +35,7 @@ from twin.ports.changes import Changes
 from twin.ports.clock import Clock
 from twin.ports.forge import OpenForges
 from twin.ports.store import EntityRow, Store, Tx
-from twin.service.accepting import check_name, creation_of, with_members
+from twin.service.accepting import check_room, creation_of, with_members
 from twin.service.offers import library
 from twin.service.previews.committing import committed
 from twin.service.previews.seeing import seen
@@ -153,7 +153,7 @@ class _Asking(Struct, frozen=True):
         }
         if recipe.clone_from is None:
             create = with_members(self.tx, Create(project=recipe.project, blueprint=recipe.blueprint or "", **given))
-            check_name(self.tx, create)
+            check_room(self.tx, create)
         else:
             create = self._cloned(recipe.clone_from, given)
         self._signal(fresh, create)
@@ -171,7 +171,7 @@ class _Asking(Struct, frozen=True):
             )
         clone = Clone(data=clone_from.data, **given)
         create = creation_of(self.tx, origin, clone, library(self.tx, self.types))
-        check_name(self.tx, create)
+        check_room(self.tx, create)
         self._signal(origin, clone)
         return create
 

@@ -14,8 +14,9 @@ from twin.domain.previews.pulls import PULL_REQUEST
 from twin.domain.previews.source import PREVIEW_SOURCE, FreeSlot, PreviewSource, TakeSlot
 from twin.domain.previews.standing import slot_due, wish
 from twin.domain.previews.tasks import DEPLOY, LOOK, PUBLISH, SEE, SLOT
-from twin.domain.previews.trouble import task_failed
+from twin.domain.previews.trouble import no_room, task_failed
 from twin.domain.previews.words import publication
+from twin.domain.quotas import QuotaReached
 from twin.ports.changes import Changes
 from twin.ports.store import Claimed, Store, Tx
 from twin.service.previews.committing import committed
@@ -45,6 +46,8 @@ class PullErrands:
         about = _about(state, task.key)
         try:
             return await self._run(task, state)
+        except QuotaReached as reached:
+            return no_room(task.key, reached, about)
         except StepFailure as failure:
             return task_failed(task.key, failure, about)
 

@@ -23,6 +23,7 @@ from twin.ports.store import EventFilter, IdempotentReply, StoredBlueprint, Stor
 from twin.store import SqlStore
 from twin.testing.conformance.store_deliveries import DeliveriesConformance
 from twin.testing.conformance.store_queue import QueueConformance
+from twin.testing.conformance.store_room import RoomConformance
 from twin.testing.conformance.store_setting import (
     ANNA,
     BY_ANNA,
@@ -36,7 +37,7 @@ from twin.testing.conformance.store_setting import (
 from twin.testing.counter import KIND, Add, Close, End, Open, Stop
 
 
-class StoreConformance(QueueConformance, DeliveriesConformance):
+class StoreConformance(QueueConformance, DeliveriesConformance, RoomConformance):
     """The suite."""
 
     # --- transitions
