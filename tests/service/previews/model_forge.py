@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from twin.domain.digest import digest
 from twin.domain.pulls import Permission, Pull
 from twin.ports.forge import Forge, Listing, Report
 
@@ -64,8 +65,8 @@ class ModelForge:
 
     async def open_pulls(self, repository: str, mark: str | None = None) -> Listing:
         self._call("open_pulls")
-        now = str(self._changes)
         pulls = tuple(each for each in self.pulls.values() if not each.is_over)
+        now = digest(pulls)
         return Listing(pulls=None if mark == now else pulls, mark=now)
 
     async def changed_paths(self, repository: str, number: int) -> tuple[str, ...] | None:

@@ -40,7 +40,7 @@ class Waiting(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class PreviewSource(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A source. `live`: the pull requests that hold a slot, and since when; `queue`: those that wait, the first first;
     `unaware`: those that were given one and do not know it. `generation` counts the configurations, `reconciled` is
-    the last that was reconciled. `mark`: what the forge gave with its last listing."""
+    the last that was reconciled. `mark`: what the forge gave with its last listing, `listed`: names what that was."""
 
     name: str
     config: SourceConfig
@@ -50,6 +50,7 @@ class PreviewSource(Struct, frozen=True, kw_only=True, omit_defaults=True):
     queue: tuple[Waiting, ...] = ()
     unaware: tuple[str, ...] = ()
     mark: str | None = None
+    listed: str | None = None
     reconciled: int = 0
     reconciled_at: datetime | None = None
     troubles: dict[str, Trouble] = field(default_factory=dict)
@@ -109,10 +110,12 @@ class Woken(Struct, frozen=True):
 
 
 class Reconciled(Struct, frozen=True, kw_only=True):
-    """Every pull request that differed was given a hint. `generation`: that was read before; `mark`: the listing's."""
+    """Every pull request that differed was given a hint. `generation`: that was read before; `mark`: the listing's;
+    `listed` names all that was listed."""
 
     generation: int
     mark: str | None = None
+    listed: str | None = None
 
 
 Input = Configure | RemoveSource | TakeSlot | FreeSlot | Woken | Reconciled | TaskFailed | LiftBlock | FireTimer
@@ -167,6 +170,7 @@ class SourceReconciled(Struct, frozen=True, kw_only=True, tag="source_reconciled
     generation: int
     at: datetime
     mark: str | None = None
+    listed: str | None = None
 
 
 class SourceErrandFailed(Struct, frozen=True, kw_only=True, tag="source_errand_failed", tag_field="type"):
@@ -289,8 +293,8 @@ def _decide(state: PreviewSource, given: Input, context: Context) -> Iterator[Ev
         case Woken(pull=pull):
             if pull in state.unaware:
                 yield PullWoken(pull=pull)
-        case Reconciled(generation=generation, mark=mark):
-            yield SourceReconciled(generation=generation, at=context.now, mark=mark)
+        case Reconciled(generation=generation, mark=mark, listed=listed):
+            yield SourceReconciled(generation=generation, at=context.now, mark=mark, listed=listed)
         case TaskFailed():
             found = trouble(state.troubles.get(given.task), given, context, final=False)
             yield SourceErrandFailed(task=given.task, trouble=found)
@@ -325,10 +329,11 @@ def _after(state: PreviewSource, event: Event) -> PreviewSource:
             )
         case PullWoken(pull=pull):
             return _aware(state, pull)
-        case SourceReconciled(generation=generation, at=at, mark=mark):
+        case SourceReconciled(generation=generation, at=at, mark=mark, listed=listed):
             return replace(
                 state,
                 mark=mark,
+                listed=listed,
                 reconciled=max(state.reconciled, generation),
                 reconciled_at=at,
                 troubles=_without(state, (RECONCILE,)),

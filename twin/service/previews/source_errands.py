@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from twin.domain.decider import Cause
+from twin.domain.digest import digest
 from twin.domain.errors import StepFailure
 from twin.domain.identity import TWIN
 from twin.domain.previews.inputs import Hint, SlotGranted
@@ -55,14 +56,19 @@ class SourceErrands:
             await self._hint(source, known)
             return Reconciled(generation=source.generation)
         forge = await self._forges.forge(source.config.forge)
-        listing = await forge.open_pulls(source.config.repository, None if news else source.mark)
+        # That nothing has changed at the forge says something only of who is known as the forge has listed him. Whoever
+        # came and went between two listings is in neither of them.
+        as_listed = source.listed is not None and source.listed == _digest(_open(known.values()))
+        listing = await forge.open_pulls(source.config.repository, source.mark if as_listed and not news else None)
+        listed_as = source.listed
         if listing.pulls is not None:
+            listed_as = _digest(listing.pulls)
             listed = {pull.number: pull for pull in listing.pulls}
             differ = {number for number, pull in listed.items() if _differs(known.get(number), pull)}
             # What is not listed may be closed: it is asked, and nothing follows from its absence here.
             missing = {number for number, state in known.items() if number not in listed and not _is_over(state)}
             await self._hint(source, {*differ, *missing, *(known if news else ())})
-        return Reconciled(generation=source.generation, mark=listing.mark)
+        return Reconciled(generation=source.generation, mark=listing.mark, listed=listed_as)
 
     async def _known(self, source: PreviewSource) -> dict[int, PullRequest]:
         rows = every(self._store, PULL_REQUEST.kind, labels={"source": source.name})
@@ -94,6 +100,14 @@ class SourceErrands:
 
 def _give(tx: Tx, entity: str, hint: Hint) -> None:
     tx.transition(PULL_REQUEST.kind, entity, hint, Cause(TWIN, hint.delivery))
+
+
+def _open(known: Iterable[PullRequest]) -> list[Pull]:
+    return [state.pull for state in known if state.pull is not None and not _is_over(state)]
+
+
+def _digest(pulls: Iterable[Pull]) -> str:
+    return digest(sorted(pulls, key=lambda pull: pull.number))
 
 
 def _differs(known: PullRequest | None, pull: Pull) -> bool:
