@@ -103,7 +103,7 @@ def test_the_service_does_what_its_document_says(served: Served) -> None:
             _try(cases, served)
         except Exception as problem:  # every route has its turn
             broken[operation.label] = problem
-    assert count == 52
+    assert count == 54
     assert not broken, "\n\n".join(f"{label}: {problem}" for label, problem in broken.items())
 
 
