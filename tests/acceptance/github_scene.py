@@ -8,6 +8,7 @@ from tests.acceptance.previewing import PAGE, SECRET, Scene
 from tests.acceptance.service import Json, Service
 from tests.providers.github_hub import Hub
 from tests.providers.github_server import APP_ID, INSTALLATION_ID, Exchange
+from tests.waiting import eventually
 
 FORGE = "github/main"
 REPOSITORY = "shop/page"
@@ -62,6 +63,21 @@ class OnGitHub(Scene):
         found = self.repository.deployments(sha)
         assert len(found) <= 1, "one deployment for a commit"
         return [str(said["state"]) for each in found for said in each["said"]]
+
+    def lives(self, number: int, sha: str, said: str) -> Json:
+        """And the deployment says so too, and nothing more is to be said."""
+        view = super().lives(number, sha, said)
+        eventually(lambda: self.deployment(sha)[-1:] == ["success"], within=60, why=self.why)
+        eventually(self.is_all_said, within=60, why=self.why)
+        return view
+
+    def is_all_said(self) -> bool:
+        """Whether every sink of every pull request was told the last that it was to be told."""
+        begun, published = (
+            {(each["environment"], each["data"]["sink"]): each["data"]["digest"] for each in self.history(type=kind)}
+            for kind in ("publishing_begun", "preview_published")
+        )
+        return begun == published
 
     # the record
 

@@ -44,11 +44,16 @@ def test_a_pull_request_has_a_preview_until_it_is_closed(scene: OnGitHub) -> Non
 
     assert len(scene.hub.sent("POST", f"{home}/issues/{number}/comments")) == 1, "one comment, ever; then it is edited"
     assert scene.hub.sent("DELETE") == []
-    for sha, states in ((life.first, ["in_progress", "success"]), (life.second, ["in_progress", "success"])):
-        assert [each for each in scene.deployment(sha) if each != "inactive"] == states
+    for sha in (life.first, life.second):
         assert {each["environment"] for each in scene.repository.deployments(sha)} == {f"pr-{number}"}
-    for sha in (life.first, life.second, life.third):
-        assert scene.deployment(sha)[-1] == "inactive", "nothing is deployed any more"
+        assert "success" in scene.deployment(sha)
+
+    def is_over() -> bool:
+        """A deployment of the third there may be: it was never ready."""
+        last = [scene.deployment(sha)[-1:] for sha in (life.first, life.second, life.third)]
+        return last[:2] == [["inactive"]] * 2 and last[2] in (["inactive"], [])
+
+    eventually(is_over, within=60, why=lambda: (scene.repository.it["deployments"], scene.why()))
     assert scene.status(life.first)[0] == scene.status(life.second)[0] == "success"
 
     borne = {each.call.headers["authorization"] for each in scene.hub.sent(path="/repos/.*")}
@@ -69,7 +74,6 @@ def test_nothing_is_said_of_a_commit_that_is_outdated(scene: OnGitHub) -> None:
     eventually(lambda: hub.sent("POST", f"{home}/statuses/{second}"), within=60, why=scene.why)
     hub.rule(instead(refused, when=lambda call: call.method == "POST" and call.path.endswith(f"/statuses/{first}")))
     scene.lives(number, second, "second")
-    eventually(lambda: scene.deployment(second)[-1:] == ["success"], within=60, why=scene.why)
     statuses = [each.path.rpartition("/")[2] for each in hub.sent("POST", f"{home}/statuses/.*")]
     assert statuses == [first] * statuses.count(first) + [second] * statuses.count(second)
     deployed = [first.encode() in each.call.body for each in hub.sent("POST", f"{home}/deployments")]
@@ -84,19 +88,25 @@ def test_a_rate_limit_is_waited_for_and_the_work_goes_on(scene: OnGitHub) -> Non
     hub = scene.hub
     one, first = scene.pull({"page.txt": "first"})
     scene.lives(one, first, "first")
-    eventually(lambda: scene.deployment(first)[-1:] == ["success"], within=60, why=scene.why)
 
-    before = hub.mark()
-    reset = hub.do(lambda: hub.github.exhaust(BOT, seconds=8))
+    before, ends = hub.mark(), list[int]()
+
+    async def exhausted(call: Call, forward: Forward) -> Answer:
+        """From the first look on, so many calls have been made."""
+        if not ends:
+            ends.append(hub.github.exhaust(BOT, seconds=8))
+        return await forward()
+
+    hub.rule(exhausted)
     second = scene.push(one, {"page.txt": "second"})
-    eventually(lambda: [each for each in hub.sent(since=before) if each.status == 403], within=60, why=scene.why)
+    eventually(lambda: ends, within=60, why=scene.why)
     other, alone = scene.pull({"page.txt": "other"})
     scene.lives(one, second, "second")
     scene.lives(other, alone, "other")
     limited = [each for each in hub.sent(since=before) if each.status == 403]
     assert len(limited) <= 2, "it was told once; the second time is for clocks that differ in the last digit"
-    assert all(each.at < reset for each in limited)
-    assert [each for each in hub.sent(since=before) if each.at < reset and each.path.startswith("/repos/")] == limited
+    (reset,) = ends
+    assert [each for each in hub.sent(path="/repos/.*", since=before) if each.at < reset] == limited
 
     # The secondary limit names seconds.
     before, says = hub.mark(), [Answer(status=429, headers={"retry-after": "2"}, body=b'{"message": "Slow down"}')]
@@ -148,7 +158,8 @@ def test_a_forge_that_fails_at_the_close_loses_nothing_and_destroys_nothing_twic
     hub.rule(rule)
     gone = scene.ends(number, sha)
     assert gone["id"] == view["id"]
-    assert fails == {key: [] for key in fails}, "all of it has happened"
+    assert fails["GET", asked] == fails["POST", f"{home}/statuses/{sha}"] == [], "all of it has happened"
+    assert fails["PATCH", "comments"] in ([], [500]), "what is to be said at once is said once"
     eventually(lambda: scene.deployment(sha)[-1:] == ["inactive"], within=60, why=scene.why)
     destroys = [
         each for each in scene.service.events(gone["id"], "operation_accepted") if "destroy" in str(each["data"])
@@ -170,7 +181,7 @@ def deaf(make_service: Start, hub: Hub, database: str, set_clock: SetClock, tmp_
 
 
 def test_what_no_webhook_tells_is_found_by_conditional_requests(deaf: OnGitHub, set_clock: SetClock) -> None:
-    scene, hub, minutes = deaf, deaf.hub, itertools.count(1)
+    scene, hub, rounds = deaf, deaf.hub, itertools.count(1)
     listing = f"{scene.repository.path}/pulls"
 
     def reconciled() -> int:
@@ -179,16 +190,15 @@ def test_what_no_webhook_tells_is_found_by_conditional_requests(deaf: OnGitHub, 
     def look() -> list[int]:
         """Let the time come, until all is compared; what the looks at the list were answered with."""
         before, times = hub.mark(), reconciled()
-        set_clock(f"{65 * next(minutes)} seconds")
+        set_clock(f"{6 * next(rounds)} minutes")
         eventually(lambda: reconciled() > times, within=60, why=scene.why)
         found = hub.sent("GET", listing, since=before)
         assert "if-none-match" in found[0].call.headers
         return [each.status for each in found]
 
     number, first = scene.pull({"page.txt": "first"})
-    scene.follow(FORGE, scene.repository.full_name, reconcile_every="1m")
+    scene.follow(FORGE, scene.repository.full_name, reconcile_every="5m")
     view = scene.lives(number, first, "first")
-    eventually(lambda: scene.deployment(first)[-1:] == ["success"], within=60, why=scene.why)
     unchanged = hub.mark()
     assert look() == look() == [304]
     told = hub.sent(since=unchanged)
