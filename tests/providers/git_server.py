@@ -68,6 +68,31 @@ def git_server(root: Path) -> Iterator[GitServer]:
         thread.join()
 
 
+def backend_environment(
+    root: Path, method: str, target: str, header: Callable[[str, str], str], length: int
+) -> dict[str, str]:
+    """What `git http-backend` is told of a request; `length` of its body. Any commit may be asked for by its id."""
+    parts = urlsplit(target)
+    return {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "GIT_PROJECT_ROOT": str(root),
+        "GIT_HTTP_EXPORT_ALL": "1",
+        "GIT_CONFIG_COUNT": "2",
+        "GIT_CONFIG_KEY_0": "safe.directory",
+        "GIT_CONFIG_VALUE_0": "*",
+        "GIT_CONFIG_KEY_1": "uploadpack.allowAnySHA1InWant",
+        "GIT_CONFIG_VALUE_1": "true",
+        "GIT_PROTOCOL": header("git-protocol", ""),
+        "HTTP_CONTENT_ENCODING": header("content-encoding", ""),
+        "PATH_INFO": parts.path,
+        "QUERY_STRING": parts.query,
+        "REQUEST_METHOD": method,
+        "CONTENT_TYPE": header("content-type", ""),
+        "CONTENT_LENGTH": str(length),
+        "REMOTE_ADDR": "127.0.0.1",
+    }
+
+
 def _handler(server: GitServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.0"
@@ -106,26 +131,8 @@ def _handler(server: GitServer) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
 
         def _backend(self) -> None:
-            parts = urlsplit(self.path)
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            env = {
-                "PATH": "/usr/local/bin:/usr/bin:/bin",
-                "GIT_PROJECT_ROOT": str(server.root),
-                "GIT_HTTP_EXPORT_ALL": "1",
-                "GIT_CONFIG_COUNT": "2",
-                "GIT_CONFIG_KEY_0": "safe.directory",
-                "GIT_CONFIG_VALUE_0": "*",
-                "GIT_CONFIG_KEY_1": "uploadpack.allowAnySHA1InWant",
-                "GIT_CONFIG_VALUE_1": "true",
-                "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
-                "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
-                "PATH_INFO": parts.path,
-                "QUERY_STRING": parts.query,
-                "REQUEST_METHOD": self.command,
-                "CONTENT_TYPE": self.headers.get("Content-Type", ""),
-                "CONTENT_LENGTH": str(len(body)),
-                "REMOTE_ADDR": "127.0.0.1",
-            }
+            env = backend_environment(server.root, self.command, self.path, self.headers.get, len(body))
             with subprocess.Popen(
                 ["git", "http-backend"],
                 env=env,

@@ -8,8 +8,8 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
+from tests.providers.git_server import backend_environment
 from twin.testing.loopback import Answer, Call
 
 _ENVIRONMENT = {
@@ -39,8 +39,6 @@ class Repositories:
         subprocess.run(
             ["git", "init", "--quiet", "--bare", "--initial-branch=main", str(path)], env=_ENVIRONMENT, check=True
         )
-        # As GitHub does: any commit that a branch leads to may be asked for by its id.
-        self._git(full_name, "config", "uploadpack.allowReachableSHA1InWant", "true")
 
     def commit(self, full_name: str, branch: str, files: Mapping[str, str], *, on: str = "main") -> str:
         """One more commit of a branch, which begins where `on` is; its id."""
@@ -57,18 +55,7 @@ class Repositories:
 
     async def answer(self, call: Call) -> Answer:
         """What git's backend answers to `/owner/name.git/…`."""
-        environment = _ENVIRONMENT | {
-            "GIT_PROJECT_ROOT": str(self._directory),
-            "GIT_HTTP_EXPORT_ALL": "1",
-            "PATH_INFO": unquote(call.path),
-            "QUERY_STRING": urlsplit(call.target).query,
-            "REQUEST_METHOD": call.method,
-            "CONTENT_TYPE": call.headers.get("content-type", ""),
-            "CONTENT_LENGTH": str(len(call.body)),
-            "HTTP_CONTENT_ENCODING": call.headers.get("content-encoding", ""),
-            "GIT_PROTOCOL": call.headers.get("git-protocol", ""),
-            "REMOTE_ADDR": "127.0.0.1",
-        }
+        environment = backend_environment(self._directory, call.method, call.target, call.headers.get, len(call.body))
         backend = await asyncio.create_subprocess_exec(
             "git", "http-backend", env=environment, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
         )
