@@ -201,7 +201,7 @@ def test_a_fork_gets_nothing_whoever_allows_what(scene: OnGitHub) -> None:
     eventually(lambda: known(first), within=60, why=scene.why)
     repository.comment(number, "/twin allow", author="eve")
     said("To eve, who asked `/twin` allow: Not done: /twin allow needs write permission")
-    repository.comment(number, "/twin allow", author="bo")
+    repository.comment(number, f"/twin allow {first[:12]}", author="bo")
     assert "has no sandbox" in said(f"To bo, who asked `/twin` allow: commit {first[:12]} may run")
     second = repository.push(number, {"page.txt": "eve's other"}, head=fork)
     eventually(lambda: known(second), within=60, why=scene.why)

@@ -6,6 +6,7 @@ import base64
 import itertools
 import json
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from githubkit_schemas.latest import models
@@ -177,6 +178,7 @@ class Rest:
         made = next(self._ids)
         page = f"{self.web}/{repository['full_name']}/pull/{number}#issuecomment-{made}"
         comment = {"id": made, "author": author, "body": body, "number": number, "html_url": page}
+        comment["created_at"] = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
         repository["pulls"][number]["comments"].append(comment)
         return comment
 
