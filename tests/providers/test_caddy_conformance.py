@@ -34,16 +34,18 @@ class Routes(ProviderHooks):
     access = "none"
     opened: Target
     ups: tuple[Upstream, Upstream]
+    twin: Upstream
 
     @pytest.fixture(autouse=True)
     def upstreams(self) -> Iterator[None]:
-        with upstream("one") as one, upstream("two") as two:
-            self.ups = (one, two)
+        with upstream("one") as one, upstream("two") as two, upstream("the twin") as twin:
+            self.ups, self.twin = (one, two), twin
             yield
 
     @pytest.fixture
     async def provider(self, local_servers: LocalServers) -> AsyncIterator[CaddyProvider]:
-        self.opened = local_caddy(local_servers)
+        found = local_caddy(local_servers)
+        self.opened = msgspec.structs.replace(found, config={**found.config, "twin": self.twin.url})
         provider = _Hosted(self.opened)
         yield provider
         await provider.close()
@@ -87,7 +89,7 @@ class Conformance(Routes, ProviderConformance):
         }
 
     def unreachable(self) -> Provider | None:
-        config = {"admin": "unix//nowhere/admin.sock"}
+        config = {"admin": "unix//nowhere/admin.sock", "twin": self.twin.url}
         return KIND.open(Target(name="caddy/away", provider="caddy", config=config), {})
 
 
@@ -109,6 +111,20 @@ class TestRouteBehindAPassword(Conformance):
             return route | {"handle": [*others, door, proxy]}
 
         return {**super().breakages(), "somebody too many": self.by_hand(with_a_guest)}
+
+
+class TestRouteThatAsks(Conformance):
+    access = "token"
+    rotation_revokes = False  # it has a password, and nobody is asked for it
+    cuts = 4
+
+    async def use(self, applied: Applied, inputs: Mapping[str, Any]) -> None:
+        _, environment, *component, _ = applied.external_id.split("_")
+        self.twin.status, self.twin.more = 403, {}
+        assert (await get(self.opened, applied.outputs["host"])).status_code == httpx.codes.FORBIDDEN
+        door = {"X-Twin-Door": f"env_{environment.upper()}/{'-'.join(component)}"}
+        self.twin.status, self.twin.more = 204, door
+        await super().use(applied, inputs)
 
 
 class TestRotation(Routes, RotationConformance):
