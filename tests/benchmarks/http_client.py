@@ -34,9 +34,7 @@ class Pool:
         return await self._ask(f"POST {path}", body, headers or {})
 
     async def _ask(self, line: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
-        reader, writer = (
-            self._idle.pop() if self._idle else await asyncio.open_connection(self._host, self._port, limit=2**20)
-        )
+        reader, writer = await self._connection()
         about = f"Content-Length: {len(body)}\r\n" if body else ""
         if body and "Content-Type" not in headers:
             about += "Content-Type: application/json\r\n"
@@ -56,3 +54,12 @@ class Pool:
             answer = await reader.readexactly(length)
         self._idle.append((reader, writer))
         return status, answer
+
+    async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """One that is idle, unless the server has closed it meanwhile; else a new one."""
+        while self._idle:
+            reader, writer = self._idle.pop()
+            if not reader.at_eof():
+                return reader, writer
+            writer.close()
+        return await asyncio.open_connection(self._host, self._port, limit=2**20)

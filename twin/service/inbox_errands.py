@@ -236,29 +236,30 @@ class InboxErrands:
         return None
 
     async def _end(self, entity: str, together: Sequence[_Prepared]) -> None:
-        def end(tx: Tx) -> set[str]:
-            tx.state(INBOX.kind, entity)  # two that do the same deliveries take turns
-            # In whatever order they were delivered, pull requests are locked in the order of their ids.
-            for told, kind in sorted({(told.entity, told.kind) for each in together for told in each.do.tellings}):
-                tx.state(kind, told)
-            return {told for each in together for told in _end(tx, entity, each)}
-
-        for told in await self._store.transact(end):
+        for told in await self._store.transact(lambda tx: _end(tx, entity, together)):
             self._changes.notify(told)
         self._changes.notify(entity)
 
 
-def _end(tx: Tx, entity: str, prepared: _Prepared) -> tuple[str, ...]:
-    """Whom it was given to; nobody if it was done before."""
-    delivery = prepared.delivery
-    if not tx.end_delivery(delivery.target, delivery.number):
-        return ()
-    do, told = prepared.do, tuple(each.entity for each in prepared.do.tellings)
-    for each in do.tellings:
-        each.tell(tx)
-    ended = EndDelivery(number=delivery.number, delivery=delivery.id, outcome=do.outcome, why=do.why, entities=told)
-    tx.transition(INBOX.kind, entity, ended, Cause(TWIN, delivery.id))
-    return told
+def _end(tx: Tx, entity: str, together: Sequence[_Prepared]) -> set[str]:
+    """Whom they were given to; nobody of what was done before."""
+    # Two that do the same deliveries take turns here: each is marked by one of them.
+    mine = [each for each in together if tx.end_delivery(each.delivery.target, each.delivery.number)]
+    # In whatever order they were delivered, pull requests are locked in the order of their ids.
+    for pull, kind in sorted({(telling.entity, telling.kind) for each in mine for telling in each.do.tellings}):
+        tx.state(kind, pull)
+    for each in mine:
+        for telling in each.do.tellings:
+            telling.tell(tx)
+    # The inbox comes last, though not by its id: whatever is delivered meanwhile waits for its lock, and so does the
+    # forge for its answer. Nobody else locks it together with anything.
+    for each in mine:
+        told, delivery = tuple(telling.entity for telling in each.do.tellings), each.delivery
+        ended = EndDelivery(
+            number=delivery.number, delivery=delivery.id, outcome=each.do.outcome, why=each.do.why, entities=told
+        )
+        tx.transition(INBOX.kind, entity, ended, Cause(TWIN, delivery.id))
+    return {telling.entity for each in mine for telling in each.do.tellings}
 
 
 def _fault(delivery: StoredDelivery) -> Transient:
