@@ -96,10 +96,11 @@ def _load(result: Json) -> str:
     if not loads:
         return told
     told += f", after its programs {min(loads)} to {max(loads)}"
-    busy = result["machine"]["load_before"] > 1.0
-    return told + (
-        ": **others used the machine meanwhile, so ratios count, and single figures little**" if busy else ""
-    )
+    if result["machine"]["load_before"] <= 1.0:
+        return told
+    now = [name for name, each in result.items() if isinstance(each, dict) and each.get("began") == result["date"]]
+    of = f"of {', '.join(now)} " if others else ""
+    return told + f": **others used the machine meanwhile, so {of}ratios count, and single figures little**"
 
 
 def subjects(result: Json) -> list[tuple[str, Json]]:
