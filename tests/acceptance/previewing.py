@@ -107,7 +107,9 @@ class Scene(ABC):
 
     def publish(self, path: Path, **more: Any) -> None:
         """A blueprint of the page, behind a link that stays; `more`: further parts of it."""
-        app = {"type": "process.service", "inputs": {"command": ["python", "-I", "-S", "app.py"], "stop_grace": 20}}
+        command = ["python", "-I", "-S", "app.py"]
+        inputs = {"command": command, "stop_grace": 20, "health": {"deadline": 15}}
+        app = {"type": "process.service", "inputs": inputs}
         web = {"type": "caddy.route", "inputs": {"host": f"${{env.name}}--{self.label}", "to": "${app.outputs.urls}"}}
         self.service.publish(folder(path, {"app": app, "web": web}, name="page", **more))
 
