@@ -23,7 +23,8 @@ BOT = f"{SLUG}[bot]"
 
 
 @pytest.fixture
-def scene(make_service: Start, hub: Hub, tmp_path: Path) -> OnGitHub:
+def scene(hub: Hub, make_service: Start, tmp_path: Path) -> OnGitHub:
+    """The service ends first, and then what it calls."""
     service = make_service()
     service.serve()
     scene = OnGitHub(service, hub)
@@ -170,7 +171,7 @@ def test_a_forge_that_fails_at_the_close_loses_nothing_and_destroys_nothing_twic
 
 
 @pytest.fixture
-def deaf(make_service: Start, hub: Hub, database: str, set_clock: SetClock, tmp_path: Path) -> OnGitHub:
+def deaf(hub: Hub, make_service: Start, database: str, set_clock: SetClock, tmp_path: Path) -> OnGitHub:
     """A scene whose GitHub delivers nothing; its clock can be set."""
     service: Service = make_service(database_url=database, lease="10m")
     service.twin("db", "upgrade")

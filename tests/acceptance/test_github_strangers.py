@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -36,7 +37,7 @@ def elsewhere(tmp_path: Path, hub: Hub) -> Iterator[Hub]:
 
 
 @pytest.fixture
-def scene(make_service: Start, hub: Hub, elsewhere: Hub, tmp_path: Path) -> OnGitHub:
+def scene(hub: Hub, elsewhere: Hub, make_service: Start, tmp_path: Path) -> OnGitHub:
     service = make_service()
     service.serve()
     scene = OnGitHub(service, hub)
@@ -89,7 +90,7 @@ def test_what_strangers_send_changes_nothing_and_is_recorded(scene: OnGitHub, el
 
     forged = signed("pull_request", lie, "guessed, and sixteen letters")
     unsigned = {name: value for name, value in forged.items() if not name.startswith("X-Hub-Signature")}
-    of_another = {**signed("pull_request", lie + b" ", SECRET)}
+    of_another = signed("pull_request", lie + b" ", SECRET)
     for headers in (forged, unsigned, of_another):
         refused = recorded(raw(scene, headers, lie), 401, "delivery_refused")
         assert (refused["target"], refused["from"]) == (FORGE, "127.0.0.1")
@@ -152,6 +153,9 @@ def test_what_strangers_send_changes_nothing_and_is_recorded(scene: OnGitHub, el
     scene.ends(number, sha)
     scene.has_no_debts()
     assert scene.service.verify()["findings"] == []
+    facts = json.loads(scene.service.twin("audit", "--type", "fact", "--output", "json"))
+    told = Counter(each["data"]["what"] for each in facts)
+    assert (told["delivery_refused"], told["delivery_repeated"]) == (4, 1), "and whoever asks is told"
 
 
 def test_a_branch_is_a_name_and_nothing_else(scene: OnGitHub, tmp_path: Path) -> None:

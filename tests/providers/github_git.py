@@ -59,7 +59,12 @@ class Repositories:
         backend = await asyncio.create_subprocess_exec(
             "git", "http-backend", env=environment, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
         )
-        said, _ = await backend.communicate(call.body)
+        try:
+            said, _ = await backend.communicate(call.body)
+        finally:
+            if backend.returncode is None:
+                backend.kill()
+                await backend.wait()
         head, _, body = said.partition(b"\r\n\r\n")
         pairs = (line.split(": ", 1) for line in head.decode().split("\r\n") if line)
         headers = {name.lower(): value for name, value in pairs}

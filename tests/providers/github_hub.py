@@ -77,19 +77,15 @@ class Hub:
         """Have what happens from now on sent there."""
         self._hooks.append((url, secret))
 
-    def unhook(self) -> None:
-        """Let nobody hear of what happens from now on."""
-        self._hooks.clear()
-
     def deliver(self, event: str, payload: Json) -> list[Delivery]:
         """Tell every hook."""
-        body = json.dumps(payload).replace(ELSEWHERE, self.github.elsewhere).encode()
+        body = json.dumps(self.addressed(payload)).encode()
         return [self.send(url, signed(event, body, secret), body) for url, secret in self._hooks]
 
-    def again(self, delivery: Delivery) -> Delivery:
-        """What GitHub's button `Redeliver` does."""
-        (url, _), *_ = self._hooks
-        return self.send(url, delivery.headers, delivery.body)
+    def addressed(self, payload: Json) -> Json:
+        """The same with the addresses that this GitHub gives."""
+        told: Json = json.loads(json.dumps(payload).replace(ELSEWHERE, self.github.elsewhere))
+        return told
 
     def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Delivery:
         """One delivery."""
@@ -217,7 +213,8 @@ class HubRepository:
         """What GitHub delivers of a pull request."""
         pull = self.it["pulls"][number]
         told = self._hub.do(lambda: self._hub.github.told(models.PullRequest, self.it, pull))
-        return {"action": action, "number": number, "pull_request": told, **self._besides(pull["author"]), **more}
+        payload = {"action": action, "number": number, "pull_request": told, **self._besides(pull["author"]), **more}
+        return self._hub.addressed(payload)
 
     def _besides(self, sender: str) -> Json:
         return {
@@ -265,6 +262,15 @@ def signed(event: str, body: bytes, secret: str) -> dict[str, str]:
     }
 
 
+async def _all_others() -> None:
+    """End what is still under way."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for each in others:
+        each.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.sleep(0)
+
+
 @contextmanager
 def running(directory: Path) -> Iterator[Hub]:
     """A GitHub until the end. What went wrong in it is raised then."""
@@ -284,6 +290,7 @@ def running(directory: Path) -> Iterator[Hub]:
             yield Hub(github, loop, repositories)
         finally:
             wait(github.__aexit__(None, None, None))
+            wait(_all_others())
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
