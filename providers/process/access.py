@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from ipaddress import IPv6Address
 from urllib.parse import unquote
 
 from msgspec import Struct
@@ -16,7 +17,7 @@ from twin.domain.errors import Invalid
 
 # Narrower than what git's own library takes: what is read in one way here must not be read in another way there.
 _ADDRESS = re.compile(
-    r"(?P<scheme>https?)://(?:(?P<login>[^/\s\\]*)@)?(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
+    r"(?P<scheme>https?)://(?:(?P<login>[^/?#\[\]\s\\]*)@)?(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
     r"(?P<path>/[^\s\\?#]*)?"
 )
 _PORTS = {"http": 80, "https": 443}
@@ -63,16 +64,29 @@ class Credential(Struct, frozen=True):
 def address_of(url: str) -> Address | None:
     """None if it is no plain address by http or https."""
     found = _ADDRESS.fullmatch(url)
-    if found is None:
+    if found is None or not _is_host(found["host"]):
         return None
     scheme = found["scheme"]
+    port = int(found["port"]) if found["port"] else _PORTS[scheme]
+    if port > 65535:
+        return None
     return Address(
         scheme=scheme,
         host=found["host"].lower(),
-        port=int(found["port"]) if found["port"] else _PORTS[scheme],
+        port=port,
         path=_segments(found["path"] or ""),
         login=found["login"],
     )
+
+
+def _is_host(text: str) -> bool:
+    if not text.startswith("["):
+        return True
+    try:
+        IPv6Address(text[1:-1])
+    except ValueError:
+        return False
+    return True
 
 
 def _segments(path: str) -> tuple[str, ...] | None:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from providers.process import KIND
@@ -204,6 +204,12 @@ def test_the_longest_path_counts() -> None:
     assert which("https://git.test\\@evil.test/acme") == which("https://git.test:443@evil.test/acme") is None
 
 
+@example("evil.test?@git.test/acme")
+@example("evil.test#@git.test/acme")
+@example("[::1]:80/x")
+@example("[:]/x")
+@example("[a@1")
+@example("git.test:65536/x")
 @given(st.text(alphabet="htps:/@.git-teval\\%2e#?[]18 ", min_size=1, max_size=40))
 def test_an_address_is_read_as_others_read_it_or_not_at_all(text: str) -> None:
     url = f"https://{text}"
