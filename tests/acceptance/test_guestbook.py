@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -48,9 +48,10 @@ class Guestbook:
         """The pids of the app's processes by number."""
         found = {}
         for process in marked(ownership_mark(EnvironmentId(self.id))):
-            environ = psutil.Process(process.pid).environ()
-            if "PORT" in environ:
-                found[environ["TWIN_SLOT"].partition("-")[0]] = process.pid
+            with suppress(psutil.NoSuchProcess):  # it has just ended
+                environ = psutil.Process(process.pid).environ()
+                if "PORT" in environ:
+                    found[environ["TWIN_SLOT"].partition("-")[0]] = process.pid
         return found
 
     def connections(self) -> int:

@@ -13,7 +13,7 @@ import nats
 import nats.errors
 import pytest
 from nats.aio.client import Client
-from nats.js.errors import APIError
+from nats.js.errors import APIError, NoStreamResponseError, ServiceUnavailableError
 
 from providers.local import LocalServers
 from providers.nats import KIND
@@ -28,6 +28,14 @@ from twin.testing.steps import make_ref, make_step
 MINTED = {"password": "a-minted-password-of-some-length"}
 INPUTS = {"subjects": ["work.>"], "max_bytes": 1 << 20}
 TIMEOUT = 5
+
+UNSETTLED = (
+    nats.errors.NoRespondersError,
+    nats.errors.ConnectionClosedError,
+    ServiceUnavailableError,
+    NoStreamResponseError,
+)
+"""What a client meets while the server reloads: a connection closed, an account whose JetStream is not there yet."""
 
 
 def local_target(servers: LocalServers, **config: Any) -> tuple[Target, dict[str, str]]:
@@ -183,7 +191,14 @@ class NatsHooks(ProviderHooks):
         return {"subjects": ["work.>"], "max_bytes": (1 + n) << 20, "max_messages": 1000 + n, "max_age": 60 * n}
 
     async def use(self, applied: Applied, inputs: Mapping[str, Any]) -> None:
-        async with persistent(applied) as connection:  # a step cut short may have left a reload under way
+        """A step cut short may have left a reload under way: until that is over, JetStream may be silent."""
+        async with asyncio.timeout(2 * TIMEOUT):
+            while True:
+                with suppress(*UNSETTLED):
+                    return await self._use(applied)
+
+    async def _use(self, applied: Applied) -> None:
+        async with persistent(applied) as connection:
             jetstream = connection.jetstream()
             ack = await jetstream.publish("work.try", b"hello")
             assert ack.stream == applied.outputs["stream"]

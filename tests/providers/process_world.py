@@ -97,6 +97,15 @@ def apps(component: str) -> list[psutil.Process]:
     return found
 
 
+def environments(component: str) -> list[dict[str, str]]:
+    """What each process of the app itself was given; also while some of them end."""
+    found = []
+    for app in apps(component):
+        with contextlib.suppress(psutil.Error):
+            found.append(app.environ())
+    return found
+
+
 def supervisors(component: str) -> list[psutil.Process]:
     """The parents of the replicas."""
     known = {app.pid for app in apps(component)}

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from providers.process.provider import ProcessProvider
-from tests.providers.process_world import apps, ask, open_provider, processes, step, supervisors
+from tests.providers.process_world import apps, ask, environments, open_provider, processes, step, supervisors
 from tests.waiting import soon
 from twin.domain.errors import Terminal, Transient
 from twin.domain.identity import ComponentRef
@@ -115,7 +115,7 @@ async def test_a_rolling_change_always_serves(provider: ProcessProvider, ref: Co
                 except httpx.TransportError:
                     pass
             if not served:  # of the old replicas none is left: then every new one must answer already
-                ports = [app.environ()["PORT"] for app in apps(ref.name) if app.environ()["VERSION"] == "2"]
+                ports = [each["PORT"] for each in environments(ref.name) if each["VERSION"] == "2"]
                 answers.extend(ask(f"http://127.0.0.1:{port}")["env"]["VERSION"] for port in ports)
                 return
 
