@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -19,6 +20,7 @@ from providers.process.provider import ProcessProvider
 from providers.process.spec import Service, parse
 from providers.process.supervisor import LOG_BYTES, Log
 from tests.providers.process_world import apps, ask, open_provider, processes, step
+from tests.waiting import soon
 from twin.children.hiding import hide, words_to_hide
 from twin.domain.errors import Blocked, Invalid, Terminal, Transient
 from twin.domain.identity import ComponentRef
@@ -98,8 +100,13 @@ async def test_a_secret_is_only_in_the_apps_environment(
 
 async def test_logs_can_be_followed_into_the_future(provider: ProcessProvider, ref: ComponentRef) -> None:
     applied = await provider.apply(ref, step({"replicas": 2}))
+
+    async def told(text: str) -> bool:
+        return text in [line.text async for line in provider.logs(ref, lines=10, follow=False)]
+
     for number, url in enumerate(applied.outputs["urls"]):
         await asyncio.to_thread(ask, f"{url}/say/past-{number}")
+        await soon(partial(told, f"past-{number}"))  # a supervisor writes it when it has its turn
     following = provider.logs(ref, lines=1, follow=True)
     first = await anext(following)
     assert (first.source, first.text) == ("replica 1", "past-1")
