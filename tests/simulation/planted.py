@@ -5,93 +5,11 @@
 
 from __future__ import annotations
 
-import re
-import shutil
-import subprocess
 import sys
-import tempfile
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from pathlib import Path
 
-from msgspec import Struct
-
-from tests.simulation.command import PROJECT, simulator
-
-SIZE = ("--environments", "6", "--days", "2", "--pace", "0.3", "--jobs", "1", "--as-it-is")
-BOUND = 40
-"""So many seeds at most may be needed when the remembered one finds a bug no more, since all else has changed."""
-
-_BROKEN = re.compile(r"seed (\d+):.*BROKEN: ([^:]+):")
-
-
-class Edit(Struct, frozen=True):
-    """One replacement; `old` stands exactly once in the file."""
-
-    file: str
-    old: str
-    new: str
-
-
-class Bug(Struct, frozen=True):
-    """A bug, and the seed that found it; `faults` where few kinds find it sooner than all."""
-
-    name: str
-    seed: int
-    edits: tuple[Edit, ...]
-    faults: str = "all"
-
-
-class Catch(Struct, frozen=True):
-    """The seed that found a bug, and the rule that it breaks."""
-
-    seed: int
-    rule: str
-
-
-def plant(bug: Bug, tree: Path) -> None:
-    """Copy the sources to `tree` with the bug in them, compiled as far as they are."""
-    for part in ("twin", "alembic"):
-        shutil.copytree(PROJECT / part, tree / part)
-    for edit in bug.edits:
-        path = tree / edit.file
-        text = path.read_text()
-        assert text.count(edit.old) == 1, f"{bug.name}: {edit.file} has changed; plant it anew at its new place"
-        path.write_text(text.replace(edit.old, edit.new))
-        for stale in path.parent.glob(f"__pycache__/{path.stem}.*"):
-            stale.unlink()
-
-
-def found(bug: Bug, seeds: Sequence[int]) -> Catch | None:
-    """What the first of the seeds that finds the bug has found."""
-    with tempfile.TemporaryDirectory(prefix="planted-") as folder:
-        plant(bug, Path(folder))
-        done = _lives(bug.faults, seeds, Path(folder))
-    broken = _BROKEN.search(done.stdout)
-    assert broken or done.returncode == 0, f"{bug.name}: {done.stdout[-500:]} {done.stderr[-1500:]}"
-    return Catch(int(broken[1]), broken[2]) if broken else None
-
-
-def hunt(bug: Bug) -> Catch | None:
-    """First with the seed that is remembered, then with many."""
-    return found(bug, [bug.seed]) or found(bug, range(1, BOUND + 1))
-
-
-@cache
-def without(faults: str, seed: int) -> str:
-    """What is broken in the same life without any bug; empty if all holds."""
-    done = _lives(faults, [seed], PROJECT)
-    return "" if done.returncode == 0 else done.stdout[-3000:] + done.stderr[-1500:]
-
-
-def _lives(faults: str, seeds: Sequence[int], tree: Path) -> subprocess.CompletedProcess[str]:
-    return simulator("--seeds", f"{seeds[0]}..{seeds[-1]}", "--faults", faults, *SIZE, tree=tree)
-
-
-def _one(name: str, seed: int, file: str, old: str, new: str, faults: str = "all") -> Bug:
-    return Bug(name, seed, (Edit(file, old, new),), faults)
-
+from tests.simulation.planted_pulls import BUGS_OF_PULLS
+from tests.simulation.planting import BOUND, Bug, Edit, found, one
 
 _REFUSED = """    if running is None or running.epoch != given.epoch:
         yield from _refuse(env, given, context)
@@ -100,14 +18,14 @@ _REFUSED = """    if running is None or running.epoch != given.epoch:
 _NEWEST_OWN = "        own = credentials[max(credentials)] if credentials else self._of(tx, env, key.instance, None)\n"
 
 BUGS = (
-    _one(
+    one(
         "epoch not compared",
         7,
         "twin/domain/outcomes.py",
         _REFUSED,
         _REFUSED.replace("running is None or running.epoch != given.epoch", "running is None"),
     ),
-    _one(
+    one(
         "intent after the call",
         1,
         "twin/engine/execute.py",
@@ -130,7 +48,7 @@ BUGS = (
             attempt = await self._persist(lambda tx: self._start_held(tx, task), task.key)
         except Unavailable as refusal:""",
     ),
-    _one(
+    one(
         "lost wake",
         1,
         "twin/store/tasks.py",
@@ -139,7 +57,7 @@ BUGS = (
 """,
         "",
     ),
-    _one(
+    one(
         "attempts forgotten with the worker",
         7,
         "twin/domain/evolve.py",
@@ -147,7 +65,7 @@ BUGS = (
         "        deaths=_with(env.deaths, text, env.deaths.get(text, 0) + 1),\n"
         "        attempts=_without(env.attempts, text),\n",
     ),
-    _one(
+    one(
         "acknowledgement before COMMIT",
         10,
         "twin/store/sqlite.py",
@@ -161,7 +79,7 @@ BUGS = (
                 self._raw.rollback()
 """,
     ),
-    _one(
+    one(
         "adoption of an old incarnation",
         11,
         "twin/domain/desire.py",
@@ -169,15 +87,15 @@ BUGS = (
         ":",
         "slow,quota",
     ),
-    _one("certificate without settle time", 2, "twin/domain/planner.py", "not_before=settled,", "not_before=None,"),
-    _one(
+    one("certificate without settle time", 2, "twin/domain/planner.py", "not_before=settled,", "not_before=None,"),
+    one(
         "certificate without inventory",
         1,
         "twin/domain/planner.py",
         "    return removals + sweeps\n",
         "    return removals\n",
     ),
-    _one(
+    one(
         "nothing is unsettled after a death",
         10,
         "twin/domain/outcomes.py",
@@ -185,7 +103,7 @@ BUGS = (
         "settled_at=None",
         "crash,late",
     ),
-    _one(
+    one(
         "lease cleared on the wrong row",
         2,
         "twin/store/tasks.py",
@@ -197,28 +115,28 @@ BUGS = (
 )
 _under_epoch = _under_epoch""",
     ),
-    _one(
+    one(
         "block not lifted for every twin",
         3,
         "twin/store/blocks.py",
         '(tasks.c.key == bindparam("of_key")) & tasks.c.due_at.is_(None))',
         '(tasks.c.key == bindparam("of_key")) & tasks.c.due_at.is_(None) & tasks.c.entity.op("GLOB")("*[0-9A-M]"))',
     ),
-    _one(
+    one(
         "removal before its user left",
         1,
         "twin/domain/planner.py",
         "for user in _users(env, gone.key):",
         "for user in ():",
     ),
-    _one(
+    one(
         "retry_after ignored",
         1,
         "twin/domain/outcomes.py",
         "timedelta(seconds=retry_after) if retry_after is not None else backoff",
         "backoff",
     ),
-    _one(
+    one(
         "operation ended twice",
         1,
         "twin/domain/goals.py",
@@ -261,14 +179,14 @@ _under_epoch = _under_epoch""",
             ),
         ),
     ),
-    _one(
+    one(
         "idempotency ignored",
         1,
         "twin/service/accepting.py",
         "    known = tx.idempotent(request.by.name, request.idempotency_key)\n",
         "    known: IdempotentReply | None = None\n",
     ),
-    _one(
+    one(
         "late result accepted after destroy",
         8,
         "twin/domain/outcomes.py",
@@ -281,35 +199,35 @@ _under_epoch = _under_epoch""",
         yield from _refuse(env, given, context)
 """,
     ),
-    _one(
+    one(
         "a start whose answer was lost gives its lease back",
         1,
         "twin/engine/execute.py",
         "        if mine is None or (mine.worker, mine.epoch) != (self._worker, task.epoch):\n",
         "        if mine is None or mine is not None:\n",
     ),
-    _one(
+    one(
         "rows of tasks that nobody wants stay",
         1,
         "twin/store/tasks.py",
         "for kind, key in sorted(rows.keys() - wanted.keys()):",
         "for kind, key in [place for place in rows.keys() - wanted.keys() if place[0] == 'step']:",
     ),
-    _one(
+    one(
         "an epoch is given again",
         3,
         "twin/store/tasks.py",
         "        epoch = max(epoch, gone.scalar() or 0)\n",
         "        epoch = min(epoch, gone.scalar() or 0)\n",
     ),
-    _one(
+    one(
         "an effect that was not seen is forgotten",
         26,
         "twin/domain/planner.py",
         'return "an attempt that was not seen to succeed may have changed it" if instance.unsure else ""',
         'return ""',
     ),
-    _one(
+    one(
         "lock order: a task's row before its twin's",
         2,
         "twin/store/tx.py",
@@ -317,29 +235,29 @@ _under_epoch = _under_epoch""",
         return tasks.release(""",
         "        return tasks.release(",
     ),
-    _one("resume forgets to start", 1, "twin/domain/planner.py", "    if instance.suspended:\n", "    if False:\n"),
-    _one(
+    one("resume forgets to start", 1, "twin/domain/planner.py", "    if instance.suspended:\n", "    if False:\n"),
+    one(
         "a credential ends while consumers hold it",
         1,
         "twin/domain/planner.py",
         "    holders = rotation.holders(env, instance)\n",
         "    holders: list[str] = []\n",
     ),
-    _one(
+    one(
         "a third credential is issued beside two",
         6,
         "twin/domain/planner.py",
         "    if len(issued) > 1:\n",
         "    if len(issued) > 1 and issued[-1].version >= wanted.credential_version:\n",
     ),
-    _one(
+    one(
         "a credential ends before its grace",
         1,
         "twin/domain/planner.py",
         "for time in (until, settled) if",
         "for time in (settled,) if",
     ),
-    _one(
+    one(
         "a source is removed while it is copied",
         5,
         "twin/domain/planner.py",
@@ -348,7 +266,7 @@ _under_epoch = _under_epoch""",
 """,
         "            why=why(gone),\n",
     ),
-    _one(
+    one(
         "a hold outlives a clone that goes",
         12,
         "twin/domain/seeding.py",
@@ -357,35 +275,35 @@ _under_epoch = _under_epoch""",
 """,
         "",
     ),
-    _one(
+    one(
         "a clone is used before it is copied",
         2,
         "twin/domain/planner.py",
         "needed = [str(seeds[name].key)] if name in seeds else []",
         "needed: list[str] = []",
     ),
-    _one(
+    one(
         "a hold is ended by the first component that is copied",
         2,
         "twin/domain/seeding.py",
         "    if not (left := to_copy(env)):\n",
         "    left = to_copy(env)\n    if len(left) < len(env.desired.components) and env.instances:\n",
     ),
-    _one(
+    one(
         "a hold ends in the wrong order of locks",
         2,
         "twin/engine/execute.py",
         "for entity in sorted((clone, source))}",
         "for entity in (clone, source)}",
     ),
-    _one(
+    one(
         "a membership has no end",
         8,
         "twin/domain/timers.py",
         "if (end := next_end(desired.members)) is not None:",
         "if (end := next_end({})) is not None:",
     ),
-    _one(
+    one(
         "a lost grant is forgotten",
         23,
         "twin/domain/evolve.py",
@@ -402,7 +320,8 @@ def _search(bug: Bug) -> str:
 
 
 if __name__ == "__main__":
-    wanted = [bug for bug in BUGS if not sys.argv[1:] or any(word in bug.name for word in sys.argv[1:])]
+    words = sys.argv[1:]
+    wanted = [bug for bug in (*BUGS, *BUGS_OF_PULLS) if not words or any(word in bug.name for word in words)]
     with ThreadPoolExecutor(2) as pool:
         for line in pool.map(_search, wanted):
             sys.stdout.write(line + "\n")

@@ -8,8 +8,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from tests.simulation.planted import BUGS, Bug, Catch, hunt, without
+from tests.simulation.planted import BUGS
+from tests.simulation.planted_pulls import BUGS_OF_PULLS
+from tests.simulation.planting import Bug, Catch, hunt, without
 
+ALL = (*BUGS, *BUGS_OF_PULLS)
 Hunts = Mapping[str, Future[tuple[Catch | None, str]]]
 
 
@@ -26,10 +29,10 @@ def hunts(request: pytest.FixtureRequest) -> Iterator[Hunts]:
 def _hunt(bug: Bug) -> tuple[Catch | None, str]:
     """The catch, and what is broken in the same life without the bug."""
     catch = hunt(bug)
-    return catch, without(bug.faults, catch.seed) if catch is not None else ""
+    return catch, without(bug.faults, bug.pulls, catch.seed) if catch is not None else ""
 
 
-@pytest.mark.parametrize("bug", BUGS, ids=[bug.name.replace(" ", "-") for bug in BUGS])
+@pytest.mark.parametrize("bug", ALL, ids=[bug.name.replace(" ", "-") for bug in ALL])
 def test_a_planted_bug_is_found(bug: Bug, hunts: Hunts) -> None:
     catch, broken_without = hunts[bug.name].result()
     assert catch is not None, f"nothing notices: {bug.name}"
@@ -39,6 +42,7 @@ def test_a_planted_bug_is_found(bug: Bug, hunts: Hunts) -> None:
 
 def test_there_are_bugs_of_many_kinds() -> None:
     assert len({bug.name for bug in BUGS}) >= 30
+    assert len({bug.name for bug in BUGS_OF_PULLS}) >= 6
 
 
 _EXCUSES = ("nothing can ever happen any more", "an error that nobody looked at")

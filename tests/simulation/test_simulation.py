@@ -35,10 +35,21 @@ def test_two_thousand_days_of_fifty_that_sleep_most_of_the_time_keep_every_rule(
     assert spent <= 2 * 180.0
 
 
-def test_a_seed_is_the_same_life_every_time() -> None:
-    lives = [simulator("--seeds", "7", *DENSE).stdout for _ in range(2)]
+@pytest.mark.parametrize("pulls", ["0", "2"])
+def test_a_seed_is_the_same_life_every_time(pulls: str) -> None:
+    lives = [simulator("--seeds", "7", *DENSE, "--pulls", pulls).stdout for _ in range(2)]
     first, second = (re.findall(r"seed 7: .* ([0-9a-f]{16}):", life) for life in lives)
     assert first == second != []
+
+
+def test_pull_requests_of_busy_lives_keep_every_rule(measured: Callable[[str], None]) -> None:
+    """Beside the few that the busy lives above have: these have little else."""
+    done = simulator("--seeds", "101..108", "--environments", "2", "--days", "2", "--pace", "0.3", "--pulls", "3")
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    lived = [tuple(map(int, each)) for each in re.findall(r"(\d+) pull requests, (\d+) previews", done.stdout)]
+    assert len(lived) == 8
+    assert min(lived) >= (3, 2), "each life has some"
+    measured(f"pull requests: {done.stdout.splitlines()[-1]}")
 
 
 def test_another_seed_is_another_life() -> None:

@@ -4,7 +4,7 @@ Real domain, store (SQLite in memory, inline), executor, reaper and use cases; s
 processes and people. `python -m twin.testing.simulator --help` runs it.
 """
 
-from twin.testing.simulator.setting import FAULTS, Setting
+from twin.testing.simulator.setting import ALL_FAULTS, Setting
 from twin.testing.simulator.simulation import Report, simulate
 
-__all__ = ["FAULTS", "Report", "Setting", "simulate"]
+__all__ = ["ALL_FAULTS", "Report", "Setting", "simulate"]

@@ -10,16 +10,18 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-from twin.testing.simulator.setting import FAULTS, Setting
+from twin.testing.simulator.setting import ALL_FAULTS, Setting
 from twin.testing.simulator.shrink import shrink
 from twin.testing.simulator.simulation import Report, simulate
+
+_NO_FAULTS = ("calm", "at the forge", "source changed", "source removed")
 
 
 def main(arguments: list[str]) -> int:
     """The command; 1 if a rule was broken."""
     given = _parse(arguments)
     first, _, last = given.seeds.partition("..")
-    faults = FAULTS if given.faults == "all" else tuple(f for f in FAULTS if f in given.faults.split(","))
+    faults = ALL_FAULTS if given.faults == "all" else tuple(f for f in ALL_FAULTS if f in given.faults.split(","))
     settings = [
         Setting(
             seed=seed,
@@ -28,6 +30,7 @@ def main(arguments: list[str]) -> int:
             pace=given.pace,
             visits=given.visits,
             faults=faults,
+            pulls=given.pulls,
         )
         for seed in range(int(first), int(last or first) + 1)
     ]
@@ -65,7 +68,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--days", type=float, default=Setting.__struct_defaults__[1])
     parser.add_argument("--pace", type=float, default=Setting.__struct_defaults__[2], help="days between two visits")
     parser.add_argument("--visits", type=int, default=None, help="no more visits than this")
-    parser.add_argument("--faults", default="all", help=f"some of: {','.join(FAULTS)}; or none")
+    parser.add_argument("--faults", default="all", help=f"some of: {','.join(ALL_FAULTS)}; or none")
+    parser.add_argument("--pulls", type=int, default=None, help="pull requests; else every fourth seed has some")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="processes")
     parser.add_argument("--as-it-is", action="store_true", help="show what breaks without making it smaller")
     return parser.parse_args(arguments)
@@ -74,9 +78,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 def _told(report: Report) -> Report | None:
     """Say a line of the report; give it back if a rule was broken in it."""
     what = "holds" if report.breach is None else f"BROKEN: {report.breach.rule}: {report.breach.detail}"
-    faults = sum(count for kind, count in report.faults.items() if kind != "calm")
+    faults = sum(count for kind, count in report.faults.items() if kind not in _NO_FAULTS)
+    pulls = f"{report.pulls} pull requests, {report.previews} previews, " if report.setting.pull_requests else ""
     _say(
-        f"seed {report.setting.seed}: {report.events} events, {report.operations} operations, {faults} faults, "
+        f"seed {report.setting.seed}: {report.events} events, {report.operations} operations, {pulls}{faults} faults, "
         f"{report.seconds:.1f} s, {report.digest[:16]}: {what}"
     )
     return report if report.breach is not None else None

@@ -21,13 +21,17 @@ from twin.testing.simulator.database import Database
 from twin.testing.simulator.journal import Journal
 from twin.testing.simulator.oracle import Oracle
 from twin.testing.simulator.people import People
+from twin.testing.simulator.pulls.ending import PullEnding
 from twin.testing.simulator.virtual_loop import START
 from twin.testing.simulator.worlds import Worlds
 
 _PATIENCE = 24 * 3600.0
 """Seconds in which all must have come to rest: ten minutes of a delayed destruction, retries, and some blocks."""
 
-_LEFT = "SELECT entity, kind, key FROM tasks WHERE kind IN ('step', 'block') OR due_at <= ? LIMIT 1"
+_LEFT = (
+    "SELECT entity, kind, key FROM tasks WHERE (kind IN ('step', 'block') OR due_at <= ?)"
+    " AND entity_kind NOT IN ('pull_request', 'preview_source', 'inbox') LIMIT 1"
+)
 _KEPT = "SELECT version, sealed FROM secrets WHERE entity = ? AND component = ? AND name = ?"
 _DISAGREE = "SELECT id FROM operations WHERE outcome IS NULL LIMIT 1"
 
@@ -41,6 +45,7 @@ class Ending:
         worlds: Worlds,
         oracle: Oracle,
         database: Database,
+        pulls: PullEnding,
         journal: Journal,
         look: Callable[[], None],
     ) -> None:
@@ -48,12 +53,15 @@ class Ending:
         self._worlds = worlds
         self._oracle = oracle
         self._database = database
+        self._pulls = pulls
         self._journal = journal
         self._look = look
 
     async def come(self, store: SqlStore) -> None:
         """Rest; be as desired; be gone; agree with every record."""
+        await self._pulls.prepare()
         await self._rest()
+        self._pulls.check()
         living = [entity for entity in self._environments() if not self._gone(entity)]
         for entity in living:
             for signal in ("unprotect", "resume", "retry"):
@@ -61,12 +69,19 @@ class Ending:
             if entity in self._worlds.strayed:
                 await self._people.send(entity, "detect_drift")
         await self._rest()
+        self._pulls.check()
         for entity in living:
             self._as_desired(self._oracle.state(entity))
+        self._pulls.close_all()
         for entity in living:
-            await self._people.send(entity, "destroy")
+            if self._oracle.state(entity).follower is None:
+                await self._people.send(entity, "destroy")
         await self._rest()
+        self._pulls.check()
         self._all_gone()
+        await self._pulls.remove_sources()
+        await self._rest()
+        self._pulls.all_over()
         await self._records_agree(store)
 
     def _environments(self) -> list[str]:
@@ -79,6 +94,7 @@ class Ending:
         """Until nothing is left to do; bounded."""
         loop = asyncio.get_running_loop()
         until = loop.time() + _PATIENCE
+        self._pulls.begin()
         while (left := self._unrest()) is not None:
             self._look()
             if loop.time() > until:
@@ -92,6 +108,8 @@ class Ending:
         row = self._database.raw.execute(_LEFT, (now,)).fetchone()
         if row is not None:
             return row[0], f"{row[1]} {row[2]}"
+        if (left := self._pulls.unrest(self._database.raw)) is not None:
+            return left
         for entity in self._environments():
             env = self._oracle.state(entity)
             waits = env.desired.suspended and env.desired.departure is None  # for a resume

@@ -39,6 +39,8 @@ from twin.store import chain
 from twin.store.moments import from_micros, to_micros
 from twin.testing.simulator.journal import Journal
 from twin.testing.simulator.promises import Promises
+from twin.testing.simulator.pulls.oracle import PullOracle
+from twin.testing.simulator.pulls.truth import ForgeTruth
 from twin.testing.simulator.rest import Rest
 from twin.testing.simulator.server import TOO_MANY
 from twin.testing.simulator.worlds import Worlds
@@ -81,7 +83,7 @@ class Life(Struct):
 class Oracle:
     """`lives` by entity; `accepted` and `ended` operations; `digest` of all that was ever committed."""
 
-    def __init__(self, worlds: Worlds, journal: Journal) -> None:
+    def __init__(self, worlds: Worlds, truth: ForgeTruth, journal: Journal) -> None:
         self.lives: dict[str, Life] = {}
         self.accepted: dict[str, str] = {}
         self.ended: dict[str, str] = {}
@@ -90,6 +92,7 @@ class Oracle:
         self.tolerance = 1.0
         self.rest = Rest(worlds, journal)
         self.promises = Promises(lambda entity: self.lives[entity].state, journal)
+        self.pulls = PullOracle(truth, journal)
         self._worlds = worlds
         self._journal = journal
         self._last = 0
@@ -156,11 +159,15 @@ class Oracle:
                 event = ENVIRONMENT.decode_event(bytes(chain.unseal(body).event), ENVIRONMENT.schema_v)
                 self._judge(entity, life, event)
                 self.promises.judge(entity, event, from_micros(at))
-                life.state = ENVIRONMENT.evolve(life.state, event)
+                was, life.state = life.state, ENVIRONMENT.evolve(life.state, event)
+                self.pulls.changed(was, life.state, event, body)
                 touched[entity] = None
             elif kind == "fact":
                 self._fact(raw, msgspec.json.decode(chain.unseal(body).event, type=Fact))
+            else:
+                self.pulls.heard(entity, seq, link, body)
         self.promises.committed()
+        self.pulls.committed(raw, self._latest)
         for entity in touched:
             self._compare(raw, entity, rang=rang)
         if rang and not touched:  # no event: a wait that was counted anew, for the clock was set back, or a lease ended

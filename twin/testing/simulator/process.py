@@ -23,6 +23,9 @@ from twin.testing.blueprints import TYPES
 from twin.testing.simulator.database import Database, ProcessDriver
 from twin.testing.simulator.journal import Journal
 from twin.testing.simulator.oracle import Oracle
+from twin.testing.simulator.pulls.forge import SimulatedForge
+from twin.testing.simulator.pulls.truth import ForgeTruth
+from twin.testing.simulator.pulls.works import Works
 from twin.testing.simulator.server import SimulatedServer
 from twin.testing.simulator.setting import Fate
 from twin.testing.simulator.vault import SimulatedVault
@@ -125,6 +128,7 @@ class Process:
         database: Database,
         deciders: Mapping[str, Decider[Any, Any, Any]],
         worlds: Worlds,
+        truth: ForgeTruth,
         oracle: Oracle,
         fate: Fate,
         journal: Journal,
@@ -147,17 +151,21 @@ class Process:
         clock = SimulatedClock(fate, skew)
         self.store = SqlStore(ProcessDriver(database, self.passage), deciders)
         hints, vault = Hints(), SimulatedVault(fate)
+        forge = SimulatedForge(self, truth, worlds, fate, journal, oracle.pulls)
         opened: Callable[[str], Provider] = lambda target: SimulatedServer(  # noqa: E731
             target, self, worlds, fate, journal, oracle
         )
+        targets = OpenedTargets(self.store, vault, {name: _Kind(name, opened) for name in ("data", "run")})
+        self.works = Works(self.store, forge, targets, vault, hints, clock)
         self.executor = _Executor(
             worker=name,
             store=self.store,
             types=TYPES,
-            targets=OpenedTargets(self.store, vault, {name: _Kind(name, opened) for name in ("data", "run")}),
+            targets=targets,
             vault=vault,
             changes=hints,
             clock=clock,
+            errands=self.works.errands,
         )
         self.executor.oracle, self.executor.dead = oracle, dead
         if fate.random.random() < 0.7:  # the others leave all to the claims of their turns

@@ -23,19 +23,47 @@ FAULTS = (
     "unseen",  # a commit whose answer is lost
     "vandal",  # somebody removes or changes a resource by hand
 )
-"""Every kind of fault."""
+"""Every kind of fault of twins, their servers and their workers."""
+
+FORGE_FAULTS = (
+    "forge",  # a forge answers with an error
+    "forge_limit",  # … and says when to come again
+    "forge_refuses",  # it refuses the token, until a human has mended that
+    "forge_slow",  # it answers after a long time, or after the deadline
+    "forge_lost",  # it was done, and the caller sees an error
+    "cut",  # a listing lacks a part, or is empty, and may look whole
+    "mail",  # a delivery comes late, twice, out of order or never
+)
+"""Every kind of fault of a forge. Only lives with pull requests have them."""
+
+ALL_FAULTS = FAULTS + FORGE_FAULTS
+
+_EVERY = 4
+"""Of so many seeds one has pull requests, unless it is said."""
+
+_AT_ONCE = 3
+"""Pull requests that are worked at, at the same time."""
 
 
 class Setting(Struct, frozen=True, kw_only=True):
     """`pace` is the mean number of days between two visits to an environment; a visit sends one to six signals.
-    `visits` bounds their number. `faults` are those that may happen: each seed takes a part of them."""
+    `visits` bounds their number. `faults` are those that may happen: each seed takes a part of them. `pulls`: how many
+    pull requests are worked at, at the same time; None: the seed says."""
 
     seed: int
     environments: int = 50
     days: float = 100.0
     pace: float = 20.0
     visits: int | None = None
-    faults: tuple[str, ...] = FAULTS
+    faults: tuple[str, ...] = ALL_FAULTS
+    pulls: int | None = None
+
+    @property
+    def pull_requests(self) -> int:
+        """How many people work at pull requests."""
+        if self.pulls is not None:
+            return self.pulls
+        return _AT_ONCE if self.seed % _EVERY == 0 else 0
 
     @property
     def command(self) -> str:
@@ -44,7 +72,9 @@ class Setting(Struct, frozen=True, kw_only=True):
         words.append(f"--pace {self.pace:g}")
         if self.visits is not None:
             words.append(f"--visits {self.visits}")
-        if self.faults != FAULTS:
+        if self.pulls is not None:
+            words.append(f"--pulls {self.pulls}")
+        if self.faults != ALL_FAULTS:
             words.append(f"--faults {','.join(self.faults) or 'none'}")
         return f"python -m twin.testing.simulator {' '.join(words)}"
 
@@ -63,6 +93,12 @@ class Fate:
         self.rates = {
             kind: rate for kind, (luck, rate) in drawn.items() if (luck < 0.6 or every) and kind in setting.faults
         }
+        if setting.pull_requests:  # by a chance of their own: lives without them are as they were
+            apart = random.Random(f"pull requests {setting.seed}")  # noqa: S311 - reproducible on purpose
+            for kind in FORGE_FAULTS:
+                luck, rate = apart.random(), apart.choice((0.3, 1.0, 1.0, 3.0))
+                if (luck < 0.6 or every) and kind in setting.faults:
+                    self.rates[kind] = rate
         self.calm = False
 
     def strikes(self, kind: str, chance: float) -> bool:

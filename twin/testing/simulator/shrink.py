@@ -48,6 +48,9 @@ def _smaller(report: Report) -> Iterator[Setting]:
         if 0 < fewer < setting.environments:
             for seed in range(setting.seed, setting.seed + 3 + 12 // fewer):  # the smallest lives are soon tried
                 yield replace(setting, environments=fewer, seed=seed)
+    for pulls in sorted({0, 1, setting.pull_requests - 1}):
+        if 0 <= pulls < setting.pull_requests:
+            yield replace(setting, pulls=pulls)
     half = len(setting.faults) // 2
     if half > 0:
         yield replace(setting, faults=setting.faults[:half])

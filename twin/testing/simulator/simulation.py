@@ -19,6 +19,7 @@ from twin.domain.decider import Decider
 from twin.domain.deciders import DECIDERS
 from twin.domain.errors import Unavailable
 from twin.domain.identity import TWIN
+from twin.domain.targets import Target
 from twin.ports.store import StoredBlueprint
 from twin.store import SqlStore
 from twin.store.tx import SqlTx
@@ -30,6 +31,10 @@ from twin.testing.simulator.journal import Breach, Broken, Journal
 from twin.testing.simulator.oracle import Oracle
 from twin.testing.simulator.people import People
 from twin.testing.simulator.process import LEASE, Died, Process
+from twin.testing.simulator.pulls.authors import Authors
+from twin.testing.simulator.pulls.ending import PullEnding
+from twin.testing.simulator.pulls.mail import Mail
+from twin.testing.simulator.pulls.truth import TARGET, ForgeTruth
 from twin.testing.simulator.setting import Fate, Setting
 from twin.testing.simulator.virtual_loop import SimulatedClock, Stalled, VirtualLoop, spawn
 from twin.testing.simulator.worlds import Worlds
@@ -41,7 +46,8 @@ _EPOCH = 1_767_225_600_000_000
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """What came of a run. `seconds` of real time; `digest` of every event in the order of their commits."""
+    """What came of a run. `pulls` requests were opened, and had `previews`. `seconds` of real time; `digest` of every
+    event in the order of their commits."""
 
     setting: Setting
     breach: Breach | None
@@ -50,6 +56,8 @@ class Report(Struct, frozen=True, kw_only=True):
     commits: int
     calls: int
     operations: int
+    pulls: int
+    previews: int
     seconds: float
     faults: dict[str, int]
     history: tuple[str, ...] = ()
@@ -63,12 +71,15 @@ class Simulation:
         self.fate = Fate(setting)
         self.journal = Journal()
         self.worlds = Worlds(self.fate, self.journal)
-        self.oracle = Oracle(self.worlds, self.journal)
+        self.truth = ForgeTruth()
+        self.oracle = Oracle(self.worlds, self.truth, self.journal)
         self.deciders: dict[str, Decider[Any, Any, Any]] = dict(DECIDERS)
         self.database = Database(SimulatedClock(self.fate), self.fate, self.journal)
         self.database.rung = self._rung
         self.processes: list[Process] = []
         self.people = People(setting, self._anyone, self.worlds, self.oracle, self.fate, self.journal)
+        mail = Mail(self._anyone, self.fate, self.journal)
+        self.authors = Authors(setting, self._anyone, self.truth, mail, self.fate, self.journal)
         self._dead: dict[str, bool] = {}
         self._born = 0
         self._ring = asyncio.Event()
@@ -76,6 +87,7 @@ class Simulation:
         if "skew" in self.fate.rates:
             # While a clock is set back behind the history, events are of its end: then waits are counted by rows.
             self.oracle.tolerance = self.oracle.promises.slack = 61.0
+            self.oracle.pulls.apart = 0.0
 
     async def run(self) -> None:
         """Live the days, then bring all to its end. Raises `Broken`."""
@@ -85,23 +97,26 @@ class Simulation:
             self._bear()
         actors = [self.people.live(), self.people.mend(), self._pulse(), self._watch_over(), self._trouble()]
         tasks = [spawn(None, actor) for actor in actors]
+        authors = [spawn(None, self.authors.live())] if self.setting.pull_requests else []
         try:
             left = self.setting.days * 86_400.0
             while left > 0 and self.journal.breach is None:
                 await asyncio.wait(tasks, timeout=min(left, 3600.0), return_when=asyncio.FIRST_EXCEPTION)
                 left -= 3600.0
-                self._look(tasks)
-            tasks[0].cancel()
+                self._look(tasks + authors)
+            for leaving in (tasks[0], *authors):
+                leaving.cancel()
             await self._calm()
             look = lambda: self._look(tasks[1:])  # noqa: E731
-            ending = Ending(self.people, self.worlds, self.oracle, self.database, self.journal, look)
+            pulls = PullEnding(self.authors, self.truth, self.oracle.pulls, self.journal)
+            ending = Ending(self.people, self.worlds, self.oracle, self.database, pulls, self.journal, look)
             await ending.come(SqlStore(ProcessDriver(self.database, _unhindered), self.deciders))
         finally:
-            for task in [*tasks, *(each for process in self.processes for each in process.tasks)]:
+            for task in [*tasks, *authors, *(each for process in self.processes for each in process.tasks)]:
                 task.cancel()
             for process in self.processes:
                 process.dead = True
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, *authors, return_exceptions=True)
 
     def _look(self, tasks: list[asyncio.Task[Any]]) -> None:
         for task in tasks:
@@ -158,7 +173,7 @@ class Simulation:
         while True:
             await asyncio.sleep(LEASE / 2)
             if astray := self._astray():
-                for entity in astray:  # who sees it stand still may lose patience
+                for entity in [each for each in astray if each.startswith("env_")]:  # who sees it may lose patience
                     if entity not in self._impatient and self.fate.random.random() < 0.25 and not self.fate.calm:
                         self._impatient.add(entity)
                         spawn(None, self.people.send(entity, "destroy"))
@@ -203,6 +218,7 @@ class Simulation:
             database=self.database,
             deciders=self.deciders,
             worlds=self.worlds,
+            truth=self.truth,
             oracle=self.oracle,
             fate=self.fate,
             journal=self.journal,
@@ -284,6 +300,8 @@ class Simulation:
         def place(tx: Any) -> None:
             for target in TARGETS:
                 SqlTx(tx, self.deciders).put_target(replace(target, concurrency=12))
+            if self.setting.pull_requests:
+                SqlTx(tx, self.deciders).put_target(Target(name=TARGET, provider=TARGET.partition("/")[0]))
 
         self.database.write_from_thread(place)
         self.fate.calm = False
@@ -331,6 +349,8 @@ def simulate(setting: Setting, *, history: bool = False) -> Report:
         commits=simulation.database.commits,
         calls=simulation.worlds.calls,
         operations=len(oracle.accepted),
+        pulls=len(simulation.truth.pulls),
+        previews=len(oracle.pulls.environments),
         seconds=time.perf_counter() - began,
         faults=dict(sorted(journal.counts.items())),
         history=story(simulation.database.raw, journal) if history else (),

@@ -1,0 +1,1 @@
+"""Pull requests in simulated lives: a forge and its people, what it delivers, and what is promised of previews."""
