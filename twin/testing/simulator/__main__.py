@@ -69,7 +69,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--pace", type=float, default=Setting.__struct_defaults__[2], help="days between two visits")
     parser.add_argument("--visits", type=int, default=None, help="no more visits than this")
     parser.add_argument("--faults", default="all", help=f"some of: {','.join(ALL_FAULTS)}; or none")
-    parser.add_argument("--pulls", type=int, default=None, help="pull requests; else every fourth seed has some")
+    parser.add_argument("--pulls", type=int, default=None, help="pull requests; else every eighth seed has some")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="processes")
     parser.add_argument("--as-it-is", action="store_true", help="show what breaks without making it smaller")
     return parser.parse_args(arguments)

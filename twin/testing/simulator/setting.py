@@ -38,7 +38,7 @@ FORGE_FAULTS = (
 
 ALL_FAULTS = FAULTS + FORGE_FAULTS
 
-_EVERY = 4
+_EVERY = 8
 """Of so many seeds one has pull requests, unless it is said."""
 
 _AT_ONCE = 3
@@ -63,7 +63,7 @@ class Setting(Struct, frozen=True, kw_only=True):
         """How many people work at pull requests."""
         if self.pulls is not None:
             return self.pulls
-        return _AT_ONCE if self.seed % _EVERY == 0 else 0
+        return _AT_ONCE if self.seed % _EVERY == _EVERY // 2 else 0
 
     @property
     def command(self) -> str:
