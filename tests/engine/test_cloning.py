@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from datetime import timedelta
 
+import msgspec
 import pytest
 
+from twin.domain.blueprint_document import document
 from twin.domain.errors import Conflict, Invalid, Rejected, Terminal
+from twin.domain.identity import TWIN
 from twin.domain.planner import plan
+from twin.ports.store import StoredBlueprint
 from twin.testing.blueprints import guestbook, guestbook_components
 from twin.testing.world import World
 
@@ -194,19 +200,10 @@ async def test_a_clone_follows_what_signals_made_of_its_source(world: World) -> 
     assert state.desired.inputs["greeting"] == "hi"
 
 
-async def test_masked_takes_the_scripts_out_of_the_bundle(world: World) -> None:
-    import io
-    import tarfile
-
-    import msgspec
-
-    from twin.domain.blueprint_document import document
-    from twin.domain.identity import TWIN
-    from twin.ports.store import StoredBlueprint
-
+async def with_masking(world: World) -> None:
+    """Publish version 2.0.0 of the guestbook, which names what masks its database."""
     components = guestbook_components()
     components["db"]["masking"] = ["masking/people.sql"]
-    blueprint = guestbook("2.0.0", components=components)
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w:gz") as bundle:
         entry = tarfile.TarInfo("masking/people.sql")
@@ -215,14 +212,34 @@ async def test_masked_takes_the_scripts_out_of_the_bundle(world: World) -> None:
     stored = StoredBlueprint(
         name="guestbook",
         version="2.0.0",
-        document=msgspec.json.encode(document(blueprint)),
+        document=msgspec.json.encode(document(guestbook("2.0.0", components=components))),
         bundle="bundle-2.0.0",
         published_at=world.clock.now(),
         published_by=TWIN,
     )
     await world.store.transact(lambda tx: tx.put_blueprint(stored, archive.getvalue()))
+
+
+async def test_masked_takes_the_scripts_out_of_the_bundle(world: World) -> None:
+    await with_masking(world)
     env = await source(world)
     copy = await clone(world, env, data="masked")
     await world.run_until_quiet()
     assert ("db.seed", {"mode": "masked", "masking": ["masking/people.sql"]}) in world.outside.calls
+    assert database(world, copy).data == "masked orders"
+
+
+async def test_what_is_to_be_masked_keeps_its_masking_until_it_is_copied(world: World) -> None:
+    await with_masking(world)
+    env = await source(world)
+    world.outside.hold("db.seed")
+    copy = await clone(world, env, data="masked")
+    await world.engine.run_due()
+    with pytest.raises(Rejected, match=r"guestbook@1\.0\.0 names nothing that masks db") as refused:
+        await world.send(copy, "update", blueprint="guestbook@1.0.0")
+    assert refused.value.code == "no_masking"
+    world.outside.let_go("db.seed")
+    await world.run_until_quiet()
+    await world.send(copy, "update", blueprint="guestbook@1.0.0")
+    await world.run_until_quiet()
     assert database(world, copy).data == "masked orders"

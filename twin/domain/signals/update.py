@@ -13,11 +13,12 @@ from twin.domain.component_inputs import validate_inputs
 from twin.domain.decider import Context
 from twin.domain.desire import complete, component, desire, materialise
 from twin.domain.environment import Component, Desired, Environment
-from twin.domain.errors import Invalid
+from twin.domain.errors import Invalid, Rejected
 from twin.domain.events import Event
 from twin.domain.hosts import with_hosts
 from twin.domain.naming import check_labels
 from twin.domain.references import references
+from twin.domain.seeding import to_copy
 from twin.domain.signals.base import Signal
 
 
@@ -64,6 +65,7 @@ def decide(env: Environment, update: Update, context: Context) -> Iterator[Event
         type_ = context.library.type(wanted.type, field="component")
         taken = validate_inputs(name, type_, {**components[name].inputs, "source": source})
         components[name] = replace(components[name], inputs=taken)
+    _check_masking(env, components, str(ref))
     desired: Desired = replace(
         env.desired,
         blueprint=ref,
@@ -73,6 +75,19 @@ def decide(env: Environment, update: Update, context: Context) -> Iterator[Event
     )
     desired = complete(env, desired, context.library, allow_data_loss=update.allow_data_loss)
     yield from desire(env, desired, signal=update, context=context)
+
+
+def _check_masking(env: Environment, components: Mapping[str, Component], blueprint: str) -> None:
+    """Raise `Rejected` if what is still to be copied and masked would lose its masking."""
+    masked = env.desired.seed is not None and env.desired.seed.mode == "masked"
+    for name in to_copy(env) if masked else ():
+        if name in components and not components[name].masking:
+            raise Rejected(
+                f"{blueprint} names nothing that masks {name}, whose data are still to be copied",
+                code="no_masking",
+                field="blueprint",
+                mend=f"Name the scripts there (components.{name}.masking), or wait until all is copied.",
+            )
 
 
 def _chosen(env: Environment, blueprint: Blueprint, tier: str) -> Mapping[str, Any]:
