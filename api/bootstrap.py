@@ -196,12 +196,11 @@ def _errands(
 ) -> dict[str, Errands]:
     """Who does what entities other than environments need."""
     translations = {kind: form.translate for kind, form in FORMS.items()}
+    looking = Looking(store, forges, sandbox=any(each.sandbox for each in types.values()))
     deploying = Deploying(store, types, forges, changes, clock)
     return {
         INBOX.kind: InboxErrands(store, forges, PullNews(store), translations, changes, clock),
-        PULL_REQUEST.kind: PullErrands(
-            store, changes, Looking(store, forges), deploying, Publishing(store, forges, logs)
-        ),
+        PULL_REQUEST.kind: PullErrands(store, changes, looking, deploying, Publishing(store, forges, logs)),
         PREVIEW_SOURCE.kind: SourceErrands(store, forges, changes, clock),
     }
 

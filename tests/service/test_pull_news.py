@@ -218,7 +218,7 @@ async def test_allowing_a_fork_is_bound_to_the_commit_that_was_there_when_it_was
 
 
 async def test_a_leave_that_is_delivered_late_is_not_of_what_was_pushed_on_its_way(setting: Setting) -> None:
-    """Found by simulated lives: whoever said it saw the commit before."""
+    """Whoever said it saw the commit before."""
     await setting.deliver(pull_request())
     await setting.work()
     await setting.look(SEEN)

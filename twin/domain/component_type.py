@@ -36,9 +36,10 @@ class ComponentType(Struct, frozen=True, kw_only=True):
     take over its data; in another it begins empty. `declares`: its inputs `outputs` and `secrets` name more of either,
     for what depends on a program that the twin does not know. `grants`: people can have access of their own to it.
     `previews`: the provider can tell what an apply would change, resource by resource. `asks_if`: if that input has
-    that value, what stands before it asks the twin who may enter, and its output `url` is where. `deadline` bounds one
-    attempt (`deadline_input`: the input of that name does, if it is given) and `settle` is how long an effect may still
-    appear after it, both in seconds.
+    that value, what stands before it asks the twin who may enter, and its output `url` is where. `sandbox`: what it
+    runs is kept from all else, so that it may be a stranger's code. `deadline` bounds one attempt (`deadline_input`:
+    the input of that name does, if it is given) and `settle` is how long an effect may still appear after it, both in
+    seconds.
     """
 
     name: str
@@ -57,6 +58,7 @@ class ComponentType(Struct, frozen=True, kw_only=True):
     grants: bool = False
     previews: bool = False
     asks_if: tuple[str, str | bool] | None = None
+    sandbox: bool = False
     deadline: float = 120.0
     deadline_input: str | None = None
     settle: float = 5.0

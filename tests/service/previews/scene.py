@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
+
+from msgspec.structs import replace
 
 from tests.service.previews.model_forge import REPOSITORY, ModelForge, ModelForges
 from twin.domain.decider import Cause
@@ -34,12 +37,14 @@ MINUTE = timedelta(minutes=1)
 class Scene:
     """A world whose worker runs errands too."""
 
-    def __init__(self, world: World, *, sandbox: bool = False) -> None:
+    def __init__(self, world: World, *, sandboxes: Collection[str] = ()) -> None:
+        """`sandboxes`: the types that have one."""
         self.world = world
         self.forge = ModelForge()
         forges = ModelForges({FORGE: self.forge})
-        looking = Looking(world.store, forges, sandbox=sandbox)
-        deploying = Deploying(world.store, TYPES, forges, world.changes, world.clock)
+        types = {name: replace(type_, sandbox=name in sandboxes) for name, type_ in TYPES.items()}
+        looking = Looking(world.store, forges, sandbox=bool(sandboxes))
+        deploying = Deploying(world.store, types, forges, world.changes, world.clock)
         publishing = Publishing(world.store, forges, ComponentLogs(world.store, world.targets))
         world.errands[PULL_REQUEST.kind] = PullErrands(world.store, world.changes, looking, deploying, publishing)
         world.errands[PREVIEW_SOURCE.kind] = SourceErrands(world.store, forges, world.changes, world.clock)

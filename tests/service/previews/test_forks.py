@@ -18,23 +18,23 @@ FORK = "mallory/guestbook"
 
 
 @asynccontextmanager
-async def opened(*, sandbox: bool) -> AsyncIterator[Scene]:
+async def opened(*sandboxes: str) -> AsyncIterator[Scene]:
     async with open_world() as world:
         await world.store.transact(lambda tx: tx.put_target(Target(name=FORGE, provider="gitea")))
-        yield Scene(world, sandbox=sandbox)
+        yield Scene(world, sandboxes=sandboxes)
 
 
 @pytest.fixture
 async def scene() -> AsyncIterator[Scene]:
     """As it is now: nothing has a sandbox."""
-    async with opened(sandbox=False) as scene:
+    async with opened() as scene:
         yield scene
 
 
 @pytest.fixture
 async def guarded() -> AsyncIterator[Scene]:
     """Where all that runs a preview's code keeps it from the rest."""
-    async with opened(sandbox=True) as scene:
+    async with opened("test.service") as scene:
         yield scene
 
 
@@ -68,6 +68,18 @@ async def test_a_fork_gets_nothing_where_nothing_keeps_its_code_from_the_rest(sc
     assert await scene.environment() is None
     assert scene.world.outside.standing == {}
     assert await taken(scene) == [("bo", A)]
+
+
+async def test_a_fork_gets_nothing_where_its_code_would_run_beside_the_sandbox() -> None:
+    async with opened("test.cache") as scene:
+        await scene.configure(forks="allow")
+        scene.forge.open(42, A, head_repository=FORK)
+        await scene.hint()
+        await scene.command(f"allow {A[:12]}")
+        assert await scene.environment() is None
+        assert scene.world.outside.standing == {}
+        assert "which has no sandbox for a stranger" in scene.forge.comments[42]
+        assert scene.forge.statuses[A].outcome == "failure"
 
 
 async def test_a_push_after_it_was_allowed_needs_leave_of_its_own(guarded: Scene) -> None:

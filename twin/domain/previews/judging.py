@@ -19,7 +19,8 @@ from twin.domain.pulls import Pull
 class Recipe(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """All that the environment of one commit is made of. `repository`: where the commit is fetched from.
 
-    `fork`: its code is a stranger's, so that it gets no secret and none of the data of what it would be a clone of.
+    `fork`: its code is a stranger's, so that it needs a sandbox, and gets none of the data of what it would be a clone
+    of.
     """
 
     project: str

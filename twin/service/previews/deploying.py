@@ -80,6 +80,8 @@ class Deploying:
                 asked = asking.create(wished.recipe, source, EnvironmentId(self._clock.fresh_id("env")))
             else:
                 asked = asking.update(env, wished.recipe, source)
+            if wished.recipe is not None and wished.recipe.fork and asked is not None:
+                asking.check_sandbox(asked, wished.recipe)
             tx.transition(PULL_REQUEST.kind, pull, Deployed(wish=wished, environment=asked), asking.cause)
             return asked
 
@@ -160,6 +162,18 @@ class _Asking(Struct, frozen=True):
         if self.wished.protected:
             self._signal(fresh, Extend(ttl="never"))
         return fresh
+
+    def check_sandbox(self, environment: str, recipe: Recipe) -> None:
+        """Raise `Terminal`, and nothing was asked, if what is to run a stranger's commit keeps it from nothing."""
+        env: Environment = self.tx.state(ENVIRONMENT.kind, environment)
+        wanted = env.desired.components[recipe.component]
+        type_ = self.types.get(wanted.type)
+        if type_ is None or not type_.sandbox:
+            raise Terminal(
+                f"{recipe.component} is a {wanted.type}, which has no sandbox for a stranger's commit",
+                field="forks",
+                mend="Have a component type with a sandbox run the commits of forks, or set forks: never.",
+            )
 
     def _cloned(self, clone_from: CloneFrom, given: dict[str, Any]) -> Create:
         project, _, name = clone_from.environment.partition("/")

@@ -19,9 +19,6 @@ from twin.domain.pulls import Pull
 from twin.ports.forge import Forge, OpenForges
 from twin.ports.store import Store
 
-SANDBOX = False
-"""Whether what runs a preview's code keeps it from the rest: processes share the machine, and nothing else runs any."""
-
 MOST = 64 * 1024
 """Bytes of a repository's own file."""
 
@@ -34,7 +31,7 @@ class Looking:
     """Runs the errand `look`. What a commit has in it never changes: of the last ones it is known without asking, for
     every label and every comment leads to a look, and forges count calls."""
 
-    def __init__(self, store: Store, forges: OpenForges, *, sandbox: bool = SANDBOX) -> None:
+    def __init__(self, store: Store, forges: OpenForges, *, sandbox: bool) -> None:
         self._store = store
         self._forges = forges
         self._files: dict[tuple[str, str, str], bytes | None] = {}

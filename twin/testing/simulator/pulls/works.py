@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from msgspec.structs import replace
+
 from twin.domain.inbox import INBOX
 from twin.domain.previews.pulls import PULL_REQUEST
 from twin.domain.previews.source import PREVIEW_SOURCE
@@ -28,6 +30,9 @@ from twin.testing.simulator.pulls.forge import SimulatedForge, SimulatedForgeKin
 from twin.testing.simulator.pulls.mail import translate
 from twin.testing.simulator.virtual_loop import SimulatedClock
 
+GUARDED = {name: replace(type_, sandbox=True) for name, type_ in TYPES.items()}
+"""So that strangers' commits have lives, too."""
+
 
 class Works:
     """Bound as `api.bootstrap` binds them. The sandbox is one that keeps strangers' code from the rest."""
@@ -44,7 +49,7 @@ class Works:
         kind = SimulatedForgeKind(forge)
         forges = OpenedForges(store, vault, {kind.name: kind})
         looking = Looking(store, forges, sandbox=True)
-        deploying = Deploying(store, TYPES, forges, changes, clock)
+        deploying = Deploying(store, GUARDED, forges, changes, clock)
         publishing = Publishing(store, forges, ComponentLogs(store, targets))
         self.errands: Mapping[str, Errands] = {
             INBOX.kind: InboxErrands(store, forges, PullNews(store), {kind.name: translate}, changes, clock),
