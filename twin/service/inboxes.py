@@ -60,7 +60,7 @@ class Inboxes:
             raise NotFound(
                 f"no forge {target} takes deliveries",
                 field="place",
-                mend=f"An admin configures it with: twin target add {target} --secret {WEBHOOK_SECRET}=…",
+                mend=f"An admin configures it with: twin target add {target} … --credential {WEBHOOK_SECRET}=@FILE",
             )
         return secret
 
