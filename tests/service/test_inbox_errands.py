@@ -63,7 +63,7 @@ class Forges:
         self._forge = forge
         self.missing: Blocked | None = None
 
-    async def forge(self, target: str) -> Any:
+    async def forge(self, target: str, project: str | None = None) -> Any:
         assert target == FORGE
         if self.missing is not None:
             raise self.missing

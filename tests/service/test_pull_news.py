@@ -44,7 +44,7 @@ class Forge:
 
 
 class Forges:
-    async def forge(self, target: str) -> Any:
+    async def forge(self, target: str, project: str | None = None) -> Any:
         return Forge()
 
     async def close(self) -> None:

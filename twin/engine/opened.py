@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Generic, Protocol, TypeVar
 
 from twin.domain.errors import Blocked, Invalid
 from twin.domain.platform import PLATFORM_ID
+from twin.domain.previews.config import TIER
 from twin.domain.targets import Target
 from twin.ports.forge import Forge
 from twin.ports.provider import Provider
@@ -46,9 +47,11 @@ class Opened(Generic[C]):
         self._replaced: list[C] = []
         self._lock = asyncio.Lock()
 
-    async def get(self, target: str) -> C:
-        """The target as it is configured now, opened. Raises `Blocked` if it is not, or is wrongly."""
+    async def get(self, target: str, check: Callable[[Target], None] = lambda _: None) -> C:
+        """The target as it is configured now, opened. Raises `Blocked` if it is not, or is wrongly; and what `check`
+        raises."""
         configured, credentials = await self._configured(target)
+        check(configured)
         async with self._lock:
             if (known := self._open.get(target)) is not None:
                 if known[:2] == (configured, credentials):
@@ -105,6 +108,15 @@ class OpenedTargets(Opened[Provider]):
 class OpenedForges(Opened[Forge]):
     """See `twin.ports.forge.OpenForges`."""
 
-    async def forge(self, target: str) -> Forge:
-        """The forge as it is configured now."""
-        return await self.get(target)
+    async def forge(self, target: str, project: str | None = None) -> Forge:
+        """The forge as it is configured now, and as far as it is for that project's previews."""
+
+        def check(configured: Target) -> None:
+            if project is not None and not configured.allows(project, TIER):
+                raise Blocked(
+                    f"target {target} does not take previews of project {project}",
+                    key=f"{target}/limits/{project}",
+                    mend=f"Widen its projects and tiers: twin target add {target} …",
+                )
+
+        return await self.get(target, check)

@@ -100,9 +100,10 @@ class ForgeKind(Protocol):
 class OpenForges(Protocol):
     """Opens forges and keeps them while they are used."""
 
-    async def forge(self, target: str) -> Forge:
-        """The forge of a target, with its present config and credentials. Raises `Blocked` (`<target>/missing`) when
-        it is not configured any more."""
+    async def forge(self, target: str, project: str | None = None) -> Forge:
+        """The forge of a target, with its present config and credentials, for the previews of a project (None: to read
+        what is delivered to it). Raises `Blocked` when it is not configured any more (`<target>/missing`), or is not
+        for that project's previews (`<target>/limits/<project>`)."""
         ...
 
     async def close(self) -> None:

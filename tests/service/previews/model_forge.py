@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from twin.domain.digest import digest
 from twin.domain.pulls import Permission, Pull
+from twin.domain.targets import Target
 from twin.ports.forge import Forge, Listing, Report
 
 REPOSITORY = "acme/guestbook"
@@ -17,18 +18,39 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class ModelForge:
-    """See `twin.ports.forge.Forge`. `failing`: what the next calls raise, by their name."""
+    """See `twin.ports.forge.Forge`. `failing`: what the next calls raise, by their name; `losing`: what they raise
+    after they have done it. `threads`: the comments below each pull request; `reports` and `deployed`: what was said of
+    a commit last, by its context or environment."""
 
     def __init__(self) -> None:
         self.pulls: dict[int, Pull] = {}
         self.paths: tuple[str, ...] = ("app.py",)
         self.files: dict[str, bytes] = {}
-        self.comments: dict[int, str] = {}
-        self.statuses: dict[str, Report] = {}
-        self.deployments: dict[str, Report] = {}
+        self.threads: dict[int, list[str]] = {}
+        self.reports: dict[tuple[str, str], Report] = {}
+        self.deployed: dict[tuple[str, str], Report] = {}
         self.failing: dict[str, list[Exception]] = {}
+        self.losing: dict[str, list[Exception]] = {}
         self.calls: list[str] = []
         self._changes = 0
+
+    # -- what is shown, where there is one source
+
+    @property
+    def comments(self) -> dict[int, str]:
+        """The one comment below each pull request."""
+        assert all(len(thread) == 1 for thread in self.threads.values()), self.threads
+        return {number: body for number, (body,) in self.threads.items()}
+
+    @property
+    def statuses(self) -> dict[str, Report]:
+        """The status of each commit."""
+        return {sha: report for (sha, _), report in self.reports.items()}
+
+    @property
+    def deployments(self) -> dict[str, Report]:
+        """The deployment of each commit."""
+        return {sha: report for (sha, _), report in self.deployed.items()}
 
     # -- people
 
@@ -83,16 +105,21 @@ class ModelForge:
     async def put_comment(self, repository: str, number: int, marker: str, body: str) -> str:
         self._call("put_comment")
         assert body.startswith(marker)
-        self.comments[number] = body
+        thread = self.threads.setdefault(number, [])
+        at = next((at for at, each in enumerate(thread) if each.startswith(marker)), len(thread))
+        thread[at : at + 1] = [body]
+        self._lose("put_comment")
         return f"https://forge.test/{number}#comment"
 
     async def report(self, repository: str, sha: str, report: Report) -> None:
         self._call("report")
-        self.statuses[sha] = report
+        self.reports[sha, report.context] = report
+        self._lose("report")
 
     async def deploy(self, repository: str, sha: str, environment: str, report: Report) -> None:
         self._call("deploy")
-        self.deployments[sha] = report
+        self.deployed[sha, environment] = report
+        self._lose("deploy")
 
     def clone_url(self, repository: str) -> str:
         return f"https://forge.test/{repository}.git"
@@ -105,15 +132,21 @@ class ModelForge:
         if errors := self.failing.get(name):
             raise errors.pop(0)
 
+    def _lose(self, name: str) -> None:
+        if errors := self.losing.get(name):
+            raise errors.pop(0)
 
-class ModelForges:
-    """See `twin.ports.forge.OpenForges`."""
 
-    def __init__(self, forges: Mapping[str, Forge]) -> None:
-        self._forges = forges
+class ModelForgeKind:
+    """See `twin.ports.forge.ForgeKind`: every target is the one forge."""
 
-    async def forge(self, target: str) -> Forge:
-        return self._forges[target]
+    name = "gitea"
 
-    async def close(self) -> None:
+    def __init__(self, forge: ModelForge) -> None:
+        self._forge = forge
+
+    def check(self, target: Target, credentials: Mapping[str, str]) -> None:
         pass
+
+    def open(self, target: Target, credentials: Mapping[str, str]) -> Forge:
+        return self._forge

@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from tests.service.previews.model_forge import REPOSITORY, ModelForge, ModelForges
+from tests.service.previews.model_forge import REPOSITORY, ModelForge, ModelForgeKind
 from twin.domain.decider import Cause
 from twin.domain.environment import Environment
 from twin.domain.identity import TWIN
@@ -19,6 +19,7 @@ from twin.domain.previews.pull_request import Origin, PullRequest
 from twin.domain.previews.pulls import PULL_REQUEST
 from twin.domain.previews.source import PREVIEW_SOURCE
 from twin.domain.twin import ENVIRONMENT
+from twin.engine.opened import OpenedForges
 from twin.service.component_logs import ComponentLogs
 from twin.service.previews.deploying import Deploying
 from twin.service.previews.looking import Looking
@@ -41,14 +42,15 @@ class Scene:
         """`sandboxes`: the types that have one."""
         self.world = world
         self.forge = ModelForge()
-        forges = ModelForges({FORGE: self.forge})
+        kind = ModelForgeKind(self.forge)
+        self.forges = forges = OpenedForges(world.store, world.vault, {kind.name: kind})
         types = {name: replace(type_, sandbox=name in sandboxes) for name, type_ in TYPES.items()}
         looking = Looking(world.store, forges, sandbox=bool(sandboxes))
         deploying = Deploying(world.store, types, forges, world.changes, world.clock)
         publishing = Publishing(world.store, forges, ComponentLogs(world.store, world.targets))
         world.errands[PULL_REQUEST.kind] = PullErrands(world.store, world.changes, looking, deploying, publishing)
         world.errands[PREVIEW_SOURCE.kind] = SourceErrands(world.store, forges, world.changes, world.clock)
-        self.sources = PreviewSources(world.store, world.changes, frozenset({"gitea"}))
+        self.sources = PreviewSources(world.store, world.changes, frozenset({kind.name}))
         self._deliveries = 0
 
     async def configure(self, **more: Any) -> None:

@@ -17,7 +17,7 @@ from twin.domain.targets import Target
 from twin.domain.twin import ENVIRONMENT
 from twin.testing.world import open_world
 
-What = Literal["open", "push", "close", "merge", "reopen", "draft", "ready", "hear", "fail", "wait"]
+What = Literal["open", "push", "close", "merge", "reopen", "draft", "ready", "hear", "fail", "lose", "wait"]
 CALLS = ("pull", "open_pulls", "put_comment", "report", "deploy", "content")
 
 
@@ -33,7 +33,7 @@ class Happening(Struct, frozen=True):
 happenings = st.lists(
     st.builds(
         Happening,
-        st.sampled_from(["open", "push", "close", "merge", "reopen", "draft", "ready", "hear", "fail", "wait"]),
+        st.sampled_from(["open", "push", "close", "merge", "reopen", "draft", "ready", "hear", "fail", "lose", "wait"]),
         st.integers(1, 3),
         st.integers(0, 2),
         st.sampled_from(CALLS),
@@ -56,6 +56,8 @@ def happen(scene: Scene, each: Happening, sha: str) -> None:
     }
     if each.what == "fail":
         scene.forge.failing.setdefault(each.call, []).append(Transient("the forge does not answer"))
+    elif each.what == "lose":
+        scene.forge.losing.setdefault(each.call, []).append(Transient("the answer is lost"))
     elif pull is None:
         scene.forge.open(each.number, sha)
     elif each.what in changes and not (each.what in ("close", "merge") and pull.is_over):
@@ -75,6 +77,7 @@ async def live(given_: list[Happening]) -> None:
                 await scene.settle()
         # The forge is well again; whoever was not heard is found by reconciliation, and a slot comes to all in turn.
         scene.forge.failing.clear()
+        scene.forge.losing.clear()
         await world.engine.run_until_quiet(until=world.clock.now() + timedelta(hours=1))
         await check(scene)
         for number in scene.forge.pulls:
@@ -91,6 +94,8 @@ async def check(scene: Scene) -> None:
     shown = {row.name: row.state.desired.components["app"].inputs["source"]["ref"] for row in page.items}
     assert len(shown) == min(2, len(wanted)), (shown, wanted)
     assert shown.items() <= {f"pr-{number}": sha for number, sha in wanted.items()}.items()
+    for number, thread in scene.forge.threads.items():
+        assert len(thread) == 1, f"#{number} has one comment"
     for number, sha in wanted.items():
         said = scene.forge.statuses[sha].outcome
         assert said == ("success" if f"pr-{number}" in shown else "pending"), number

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.service.previews.model_forge import REPOSITORY, ModelForges
+from tests.service.previews.model_forge import REPOSITORY
 from tests.service.previews.scene import FORGE, A, B, Scene
 from twin.domain.decider import Cause
 from twin.domain.errors import Forbidden, Invalid, NotFound
@@ -45,10 +45,9 @@ class Delivering(Scene):
     def __init__(self, world: Any) -> None:
         super().__init__(world)
         self.inboxes = Inboxes(world.store, world.vault, world.changes)
-        forges = ModelForges({FORGE: self.forge})
         translations = {"gitea": translate}
         world.errands[INBOX.kind] = InboxErrands(
-            world.store, forges, PullNews(world.store), translations, world.changes, world.clock
+            world.store, self.forges, PullNews(world.store), translations, world.changes, world.clock
         )
 
     async def deliver(self, delivery: str, **told: Any) -> None:

@@ -14,6 +14,9 @@ from twin.domain.previews.paths import check_patterns
 
 Data = Literal["none", "schema", "full", "masked"]
 
+TIER = "preview"
+"""Of the environments of pull requests."""
+
 PULL_NAMES = ("number", "sha", "branch")
 """What an input may say of the pull request: `${pr.number}`. Never its title, nor the branch as its author wrote it."""
 

@@ -15,7 +15,7 @@ from twin.domain.decider import Cause
 from twin.domain.environment import Environment, Follower
 from twin.domain.errors import Terminal
 from twin.domain.identity import Actor, EnvironmentId
-from twin.domain.previews.config import CloneFrom
+from twin.domain.previews.config import TIER, CloneFrom
 from twin.domain.previews.inputs import Deployed, EnvironmentIs
 from twin.domain.previews.judging import Recipe
 from twin.domain.previews.pull_request import PullRequest, Wish
@@ -39,8 +39,6 @@ from twin.service.accepting import check_room, creation_of, with_members
 from twin.service.offers import library
 from twin.service.previews.committing import committed
 from twin.service.previews.seeing import seen
-
-TIER = "preview"
 
 
 class Deploying:
@@ -110,7 +108,7 @@ class Deploying:
 
     async def _source(self, state: PullRequest, recipe: Recipe) -> dict[str, Any]:
         assert state.pull is not None
-        forge = await self._forges.forge(state.origin.forge)
+        forge = await self._forges.forge(state.origin.forge, state.origin.project)
         return {"git": forge.clone_url(recipe.repository), "ref": state.pull.head_sha}
 
 

@@ -40,7 +40,7 @@ class Looking:
     async def look(self, state: PullRequest) -> Looked:
         """The answer to the look that is wanted. Raises `StepFailure`: then nothing follows from it."""
         origin, wanted = state.origin, state.wanted
-        forge = await self._forges.forge(origin.forge)
+        forge = await self._forges.forge(origin.forge, origin.project)
         pull = await forge.pull(origin.repository, origin.number)
         if pull is None or pull.is_over:
             return Looked(look=wanted, pull=pull)

@@ -10,7 +10,7 @@ from twin.domain.previews.inputs import Publishing as Announced
 from twin.domain.previews.pull_request import SINKS, PullRequest
 from twin.domain.previews.pulls import PULL_REQUEST
 from twin.domain.previews.tasks import PUBLISH
-from twin.domain.previews.words import CONTEXT, Publication, marker, publication, with_logs
+from twin.domain.previews.words import Publication, context, marker, publication, with_logs
 from twin.ports.forge import OpenForges, Report
 from twin.ports.store import Claimed, Store, Tx
 from twin.service.component_logs import ComponentLogs
@@ -49,7 +49,7 @@ class Publishing:
             await self._tell(pull, state, said)
         finally:
             await self._told(pull, said, telling)
-        return Published(sink=said.sink, digest=said.digest, telling=telling)
+        return Published(sink=said.sink, digest=said.digest, telling=telling, asked=said.asked)
 
     async def _told(self, pull: str, said: Publication, telling: int) -> None:
         """A worker that stood still, and was given up, has told what was to be said long ago: perhaps over what
@@ -60,8 +60,8 @@ class Publishing:
 
     async def _tell(self, pull: str, state: PullRequest, said: Publication) -> None:
         origin = state.origin
-        forge = await self._forges.forge(origin.forge)
-        report = Report(context=CONTEXT, outcome=said.outcome, summary=said.summary, url=said.url)
+        forge = await self._forges.forge(origin.forge, origin.project)
+        report = Report(context=context(origin.source), outcome=said.outcome, summary=said.summary, url=said.url)
         match said.sink:
             case "comment":
                 body = said.body if said.logs is None else await self._with_logs(state, said)

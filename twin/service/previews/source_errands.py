@@ -55,7 +55,7 @@ class SourceErrands:
         if source.removed:
             await self._hint(source, known)
             return Reconciled(generation=source.generation)
-        forge = await self._forges.forge(source.config.forge)
+        forge = await self._forges.forge(source.config.forge, source.config.project)
         # That nothing has changed at the forge says something only of who is known as the forge has listed him. Whoever
         # came and went between two listings is in neither of them.
         as_listed = source.listed is not None and source.listed == _digest(_open(known.values()))

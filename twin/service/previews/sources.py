@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from twin.domain.errors import Invalid, NotFound
 from twin.domain.near import near_misses
-from twin.domain.previews.config import SourceConfig
+from twin.domain.previews.config import TIER, SourceConfig
 from twin.domain.previews.names import source_id
 from twin.domain.previews.pull_request import PullRequest
 from twin.domain.previews.pulls import PULL_REQUEST
@@ -104,13 +104,20 @@ class PreviewSources:
         return tuple(sorted(found, key=lambda each: each.number))
 
     def _check_forge(self, tx: Tx, config: SourceConfig) -> None:
-        forges = [each.name for each in tx.targets() if each.provider in self._forges]
+        """The same is asked whenever the forge is opened for the source: its target may be narrowed later."""
+        forges = {each.name: each for each in tx.targets() if each.provider in self._forges}
         if config.forge not in forges:
             near = near_misses(config.forge, forges)
             raise Invalid(
                 f"forge is {config.forge!r}, which is no target of a forge",
                 field="forge",
                 mend=f"Did you mean {near[0]}?" if near else "Add it first: twin target add github/main …",
+            )
+        if not forges[config.forge].allows(config.project, TIER):
+            raise Invalid(
+                f"forge is {config.forge!r}, which does not take previews of project {config.project!r}",
+                field="forge",
+                mend="Name another target, or have an admin widen this one's projects and tiers.",
             )
 
     def _changed(self, name: str, state: PreviewSource) -> SourceView:
