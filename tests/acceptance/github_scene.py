@@ -55,7 +55,7 @@ class OnGitHub(Scene):
         return self.repository.comments(number)
 
     def status(self, sha: str) -> tuple[str, str]:
-        found = [each for each in self.repository.statuses(sha) if each["context"] == "twin/preview"]
+        found = [each for each in self.repository.statuses(sha) if each["context"] == "twin/preview/page"]
         return (str(found[0]["state"]), str(found[0]["description"])) if found else ("", "")
 
     def deployment(self, sha: str) -> list[str]:

@@ -45,7 +45,7 @@ class OnGitea(Scene):
         return [str(each["body"]) for each in self.repository.comments(number)]
 
     def status(self, sha: str) -> tuple[str, str]:
-        found = [each for each in self.repository.statuses(sha) if each["context"] == "twin/preview"]
+        found = [each for each in self.repository.statuses(sha) if each["context"] == "twin/preview/page"]
         return (str(found[0]["status"]), str(found[0]["description"])) if found else ("", "")
 
 

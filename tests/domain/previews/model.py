@@ -388,4 +388,4 @@ class World:
         telling = begun.tellings.get(sink, 0) + 1
         if self.states[number].tellings.get(sink, 0) != telling:  # by a worker that was given up, and is late
             self.give(number, Publishing(sink=sink, digest=said.digest))
-        return Published(sink=sink, digest=said.digest, telling=telling)
+        return Published(sink=sink, digest=said.digest, telling=telling, asked=said.asked)

@@ -112,7 +112,8 @@ class Tale:
     def publish(self):
         for sink in SINKS:
             if (said := publication(self.state, sink)) is not None:
-                self.give(Published(sink=sink, digest=said.digest, telling=self.state.tellings.get(sink, 0)))
+                telling = self.state.tellings.get(sink, 0)
+                self.give(Published(sink=sink, digest=said.digest, telling=telling, asked=said.asked))
 
     def close(self):
         """Closed, and that is sure."""

@@ -38,7 +38,7 @@ def test_a_ready_one(tale):
     assert "2026-01-06 09:00 UTC" in body(tale)
     status, deployment = publication(tale.state, "status"), publication(tale.state, "deployment")
     assert (status.outcome, status.sha, status.url) == ("success", FIRST, "http://pr-42--app.localhost/")
-    assert deployment.environment == "pr-42"
+    assert deployment.environment == "shop/pr-42"
 
 
 def test_who_is_waited_for(tale):
@@ -121,7 +121,7 @@ def test_what_is_not_wanted_any_more_is_told_of_the_environment_that_it_had(tale
     tale.see("ready", name="pr-42")
     tale.look(pull(draft=True), Verdict(unwanted="it is a draft"))
     deployment = publication(tale.state, "deployment")
-    assert (deployment.outcome, deployment.environment) == ("inactive", "pr-42")
+    assert (deployment.outcome, deployment.environment) == ("inactive", "shop/pr-42")
 
 
 def test_the_same_is_not_said_twice(tale):

@@ -236,6 +236,40 @@ async def test_commands(scene: Scene) -> None:
     assert "<details>" in scene.forge.comments[42]
 
 
+async def test_two_sources_of_one_repository_speak_for_themselves(scene: Scene) -> None:
+    await scene.configure()
+    other = {"forge": FORGE, "repository": REPOSITORY, "project": "bank", "blueprint": "guestbook"}
+    await scene.sources.put("bad", SourceConfig(**other, component="nothing"), scene.world.request())
+    await scene.settle()
+    scene.forge.open(42, A)
+    await scene.world.engine.run_until_quiet(until=scene.world.clock.now() + timedelta(minutes=11))
+    said = {context: report.outcome for (_, context), report in scene.forge.reports.items()}
+    assert said == {"twin/preview/guestbook": "success", "twin/preview/bad": "failure"}
+    assert [place for _, place in scene.forge.deployed] == ["shop/pr-42"]
+    assert len(scene.forge.threads[42]) == 2, "a comment of each"
+
+
+async def test_logs_are_shown_once_to_whoever_asked(scene: Scene) -> None:
+    await scene.configure(reconcile_every=86_400.0)
+    scene.forge.open(42, A)
+    await scene.hint()
+    await scene.command("logs app")
+    shown, told = scene.forge.comments[42], scene.forge.calls.count("put_comment")
+    assert "<details>" in shown
+    await scene.hint()
+    assert scene.forge.calls.count("put_comment") == told, "it stays as long as there is nothing else to say"
+    scene.forge.change(42, head_sha=B)
+    await scene.hint()
+    assert f"Commit `{B[:12]}`" in scene.forge.comments[42]
+    assert "<details>" not in scene.forge.comments[42], "nobody has asked for these"
+
+    for _ in range(2):
+        told = scene.forge.calls.count("put_comment")
+        await scene.command("logs app")
+        assert "<details>" in scene.forge.comments[42]
+        assert scene.forge.calls.count("put_comment") == told + 1, "asked again, they are read again"
+
+
 async def test_a_forge_that_wants_a_human_waits_for_one(scene: Scene) -> None:
     await scene.configure()
     scene.forge.open(42, A)

@@ -72,11 +72,11 @@ def _known(state: PullRequest, given: Input, context: Context) -> Iterator[Event
         case given_as.Publishing(sink=sink, digest=digest):
             telling = state.tellings.get(sink, 0) + 1
             yield happened.PublishingBegun(sink=sink, digest=digest, telling=telling)
-        case given_as.Published(sink=sink, digest=digest, telling=telling):
+        case given_as.Published(sink=sink, digest=digest, telling=telling, asked=asked):
             if telling != state.tellings.get(sink, 0):
                 return  # it was told by another meanwhile: whoever began last says what it shows
             if state.published.get(sink) != digest or f"publish:{sink}" in state.troubles:
-                yield happened.PreviewPublished(sink=sink, digest=digest)
+                yield happened.PreviewPublished(sink=sink, digest=digest, asked=asked)
         case TaskFailed():
             yield from _failed(state, given, context)
         case LiftBlock(key=key):

@@ -106,10 +106,11 @@ class PublishingBegun(Struct, frozen=True, kw_only=True, tag="publishing_begun",
 
 
 class PreviewPublished(Struct, frozen=True, kw_only=True, tag="preview_published", tag_field="type"):
-    """A sink was told."""
+    """A sink was told, and with it the logs that the comment `asked` had asked for."""
 
     sink: Sink
     digest: str
+    asked: str | None = None
 
 
 class ErrandFailed(Struct, frozen=True, kw_only=True, tag="errand_failed", tag_field="type"):

@@ -64,8 +64,8 @@ def _after(state: PullRequest, event: Event) -> PullRequest:
         case happened.PublishingBegun(sink=sink, telling=telling):
             tellings = {**state.tellings, sink: telling} if telling else state.tellings
             return replace(state, published={**state.published, sink: UNSURE}, tellings=tellings)
-        case happened.PreviewPublished(sink=sink, digest=digest):
-            return replace(_without(state, f"publish:{sink}"), published={**state.published, sink: digest})
+        case happened.PreviewPublished():
+            return _published(state, event)
         case happened.ErrandFailed(task=task, trouble=trouble):
             return replace(state, troubles={**state.troubles, task: trouble})
         case happened.ErrandsCleared(tasks=tasks):
@@ -134,6 +134,13 @@ def _deployed(state: PullRequest, event: happened.PreviewDeployed) -> PullReques
     if event.environment is not None and (before is None or before.id != event.environment):
         return replace(after, environment=Preview(id=event.environment, status="creating", sha=event.sha))
     return after
+
+
+def _published(state: PullRequest, event: happened.PreviewPublished) -> PullRequest:
+    after = replace(_without(state, f"publish:{event.sink}"), published={**state.published, event.sink: event.digest})
+    if state.answer is None or event.asked != state.answer.comment:
+        return after
+    return replace(after, answer=replace(state.answer, logs=None))
 
 
 def _heard(state: PullRequest, what: str) -> tuple[str, ...]:

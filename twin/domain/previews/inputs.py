@@ -88,11 +88,12 @@ class Publishing(Struct, frozen=True, kw_only=True):
 
 class Published(Struct, frozen=True, kw_only=True):
     """A sink has what `Publication.digest` names. `telling`: the number that `PullRequest.tellings` had when that was
-    begun; if it was begun anew since, nobody knows which of the two came last."""
+    begun; if it was begun anew since, nobody knows which of the two came last. `asked`: `Publication.asked`."""
 
     sink: Sink
     digest: str
     telling: int = 0
+    asked: str | None = None
 
 
 Input = (

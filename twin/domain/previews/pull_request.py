@@ -95,7 +95,8 @@ class Preview(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Answer(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is said to whoever gave the last command. `logs`: the component whose last lines are shown."""
+    """What is said to whoever gave the last command. `logs`: the component whose last lines are to be
+    shown, once."""
 
     comment: str
     by: str

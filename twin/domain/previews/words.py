@@ -10,14 +10,12 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from twin.domain.digest import digest
 from twin.domain.previews.pull_request import PullRequest, Sink
 from twin.domain.previews.standing import carried_out, is_up, standing, stands, waits_for_room, wish
 from twin.domain.pulls import Outcome
-
-CONTEXT = "twin/preview"
-"""Under this name a commit's status is reported."""
 
 LONGEST_SUMMARY = 140
 """Characters of a status; GitHub takes no more."""
@@ -79,7 +77,7 @@ _ENDS = {
 
 class Publication(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a sink is to be told. `sha`: the commit that it is about. `body` is a comment's; `logs`: the component whose
-    last lines whoever publishes puts below it (`with_logs`)."""
+    last lines whoever publishes puts below it (`with_logs`), `asked`: the comment that asked for them."""
 
     sink: Sink
     sha: str
@@ -89,11 +87,18 @@ class Publication(Struct, frozen=True, kw_only=True, omit_defaults=True):
     environment: str | None = None
     body: str = ""
     logs: str | None = None
+    asked: str | None = None
 
     @property
     def digest(self) -> str:
-        """Names it: what is published already is not published again."""
-        return digest(self)
+        """Names it: what is published already is not published again. Lines of logs that were shown stay until there
+        is something else to say, and are not read anew for it."""
+        return digest(replace(self, logs=None))
+
+
+def context(source: str) -> str:
+    """Under this name a commit's status is reported: a repository may have several sources, each with its own."""
+    return f"twin/preview/{source}"
 
 
 def marker(entity: str) -> str:
@@ -156,6 +161,7 @@ def publication(state: PullRequest, sink: Sink) -> Publication | None:
         return None
     env = state.environment
     url = _link(env.url) if env is not None and env.url is not None and now in ("ready", "updating") else None
+    answer = state.answer if sink == "comment" else None
     return Publication(
         sink=sink,
         sha=pull.head_sha,
@@ -164,14 +170,16 @@ def publication(state: PullRequest, sink: Sink) -> Publication | None:
         url=url,
         environment=_name(state),
         body=comment(state) if sink == "comment" else "",
-        logs=state.answer.logs if sink == "comment" and state.answer is not None else None,
+        logs=answer.logs if answer is not None else None,
+        asked=answer.comment if answer is not None and answer.ok and answer.command == "logs" else None,
     )
 
 
 def _name(state: PullRequest) -> str | None:
-    """Of the environment: as it is to be called, or, once none is wanted, as it was."""
+    """Of the environment, with its project: as it is to be called, or, once none is wanted, as it was."""
     recipe, env = state.verdict.recipe if state.verdict is not None else None, state.environment
-    return recipe.name if recipe is not None else env.name if env is not None and env.name else None
+    name = recipe.name if recipe is not None else env.name if env is not None else ""
+    return f"{state.origin.project}/{name}" if name else None
 
 
 def comment(state: PullRequest) -> str:

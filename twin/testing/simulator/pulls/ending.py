@@ -9,7 +9,7 @@ from datetime import timedelta
 from twin.domain.previews.names import pull_id, source_id
 from twin.domain.previews.pull_request import SINKS, PullRequest
 from twin.domain.previews.source import PreviewSource
-from twin.domain.previews.words import CONTEXT, phase, publication
+from twin.domain.previews.words import context, phase, publication
 from twin.domain.pulls import Pull
 from twin.domain.status import status
 from twin.ports.forge import Report
@@ -162,9 +162,10 @@ class PullEnding:
                 bodies = [each.body.strip() for each in self._truth.ours(key)]
                 right = len(bodies) == 1 and bodies[0].startswith(said.body.strip())
                 must(right, "the comment does not say how it is", f"{phase(state)}, not {bodies}", entity)
-            report = Report(context=CONTEXT, outcome=said.outcome, summary=said.summary, url=said.url)
+            ours = context(state.origin.source)
+            report = Report(context=ours, outcome=said.outcome, summary=said.summary, url=said.url)
             if sink == "status":
-                found = self._truth.statuses.get((key[0], said.sha))
+                found = self._truth.statuses.get((key[0], said.sha, ours))
                 must(found == report, "the status is another", f"{found}, not {report}", entity)
             if sink == "deployment":
                 place = (key[0], said.sha, said.environment or state.origin.source)

@@ -100,7 +100,7 @@ class SimulatedForge:
         self._watch.reports(repository, sha, self._caller)
 
         def effect() -> None:
-            self._truth.statuses[repository, sha] = report
+            self._truth.statuses[repository, sha, report.context] = report
 
         await self.change(f"status of {sha[:8]}: {report.outcome}", effect)
 

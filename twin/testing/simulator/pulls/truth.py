@@ -59,7 +59,7 @@ class ForgeTruth:
         self.commits: dict[str, Commit] = {}
         self.leaves: dict[Key, list[Leave]] = {}
         self.comments: dict[Key, list[Written]] = {}
-        self.statuses: dict[tuple[str, str], Report] = {}
+        self.statuses: dict[tuple[str, str, str], Report] = {}
         self.deployments: dict[tuple[str, str, str], Report] = {}
         self.denials: dict[Key, list[float]] = {}
         self._numbers: dict[str, int] = {}
