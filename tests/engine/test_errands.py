@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from twin.domain.decider import AT_ONCE, Cause, TaskSpec
 from twin.domain.errors import StepFailure, Transient
 from twin.domain.identity import TWIN
+from twin.engine.errands import PUT_OFF
 from twin.engine.execute import Executor
 from twin.ports.store import Claimed
 from twin.store import SqlStore, open_store
@@ -22,11 +24,12 @@ ASK = TaskSpec("step", "ask", "forge/x", AT_ONCE)
 
 
 class Asking:
-    """An errand that adds to the counter what `answer` gives, or -1 if that fails."""
+    """An errand that adds to the counter what `answer` gives, or `failure` if that fails."""
 
     def __init__(self) -> None:
         self.runs = 0
         self.answer: Callable[[], Awaitable[Any]] = self.one
+        self.failure = Add(-1)
 
     async def one(self) -> Any:
         return Add(1)
@@ -37,14 +40,15 @@ class Asking:
         return await self.answer()
 
     def failed(self, task: Claimed, failure: StepFailure) -> Any:
-        return Add(-1)
+        return self.failure
 
 
 class Errand:
     """One counter that wants to ask."""
 
-    def __init__(self, world: World, store: SqlStore) -> None:
+    def __init__(self, world: World, store: SqlStore, clock: VirtualClock) -> None:
         self.store = store
+        self.clock = clock
         self.asking = Asking()
         self.executor = self.executor_of(world, "w1")
 
@@ -77,9 +81,10 @@ class Errand:
 
 @pytest.fixture
 async def errand() -> AsyncIterator[Errand]:
-    store = open_store("sqlite://", deciders={KIND: Counter()}, clock=VirtualClock(0), inline=True)
+    clock = VirtualClock(0)
+    store = open_store("sqlite://", deciders={KIND: Counter()}, clock=clock, inline=True)
     async with open_world() as world:
-        errand = Errand(world, store)
+        errand = Errand(world, store, clock)
         for worker in ("w1", "w2"):
             await store.register(worker, "here", 1)
         await errand.give(Open("shop", "counter"), Plan((ASK,)))
@@ -115,6 +120,33 @@ async def test_the_entity_is_told_of_a_failure(errand: Errand, error: Exception)
     errand.asking.answer = answer
     await errand.executor.step(await errand.claim())
     assert (await errand.count()).total == -1
+
+
+async def test_an_outcome_that_cannot_be_taken_in_is_a_failure_and_is_tried_again(errand: Errand) -> None:
+    async def answer() -> Any:
+        return Add(0)  # which the counter refuses
+
+    errand.asking.answer = answer
+    await errand.executor.step(await errand.claim())
+    assert (await errand.count()).total == -1
+    assert await errand.store.held("w1") == []
+    errand.asking.answer = errand.asking.one
+    await errand.executor.step(await errand.claim())
+    assert (await errand.count()).total == 0
+
+
+async def test_an_entity_that_cannot_even_be_told_of_a_failure_is_asked_for_later(errand: Errand) -> None:
+    async def answer() -> Any:
+        raise Transient("no answer")
+
+    errand.asking.answer, errand.asking.failure = answer, Add(0)
+    await errand.executor.step(await errand.claim())
+    assert await errand.store.held("w1") == []
+    assert await errand.store.queues() == [], "not at once, over and over"
+    errand.clock.advance(timedelta(seconds=PUT_OFF + 1))
+    errand.asking.answer = errand.asking.one
+    await errand.executor.step(await errand.claim())
+    assert (await errand.count()).total == 1
 
 
 async def test_an_errand_may_have_nothing_to_tell(errand: Errand) -> None:

@@ -23,6 +23,10 @@ LONGEST = 300.0
 """Seconds that an errand may take: whoever is asked answers, or is asked again later."""
 
 
+PUT_OFF = 30.0
+"""Seconds after which an errand whose entity cannot be told of a failure is offered again."""
+
+
 class Persist(Protocol):
     """Commits, and waits for a database that refuses. `step` is for the log."""
 
@@ -32,13 +36,21 @@ class Persist(Protocol):
 
 
 class ErrandRunner:
-    """Runs errands for one worker. `errands`: those of each kind of entity."""
+    """Runs errands for one worker. `errands`: those of each kind of entity; `put_off`: see `twin.ports.store.Queue`."""
 
-    def __init__(self, worker: str, errands: Mapping[str, Errands], changes: Changes, persist: Persist) -> None:
+    def __init__(
+        self,
+        worker: str,
+        errands: Mapping[str, Errands],
+        changes: Changes,
+        persist: Persist,
+        put_off: Callable[[Claimed, float], Awaitable[None]],
+    ) -> None:
         self._worker = worker
         self._errands = errands
         self._changes = changes
         self._persist = persist
+        self._put_off = put_off
 
     def knows(self, kind: str) -> bool:
         """Whether the leased tasks of this kind of entity are errands."""
@@ -53,6 +65,15 @@ class ErrandRunner:
             await self._persist(lambda tx: tx.release(task), task.key)
             raise
 
+        try:
+            await self._end(task, given)
+        except Exception:
+            # What came of it cannot be taken in: also a fault of ours, so that it counts as failed and is tried again.
+            logger.exception("the outcome of an errand could not be kept")
+            await self._end_as_failed(task, logger)
+        self._changes.notify(task.entity)
+
+    async def _end(self, task: Claimed, given: Any) -> None:
         def end(tx: Tx) -> None:
             if not tx.holds(task, self._worker):
                 return
@@ -62,7 +83,14 @@ class ErrandRunner:
             tx.release(task)
 
         await self._persist(end, task.key)
-        self._changes.notify(task.entity)
+
+    async def _end_as_failed(self, task: Claimed, logger: structlog.stdlib.BoundLogger) -> None:
+        try:
+            await self._end(task, self._errands[task.entity_kind].failed(task, _fault()))
+        except Exception:
+            # Its entity cannot be told anything, as when a newer version has written it: others may be able to.
+            logger.exception("errand put off")
+            await self._put_off(task, PUT_OFF)
 
     async def _done(self, task: Claimed, logger: structlog.stdlib.BoundLogger) -> Any:
         errands = self._errands[task.entity_kind]
@@ -77,4 +105,8 @@ class ErrandRunner:
         except Exception:
             # A fault of ours. It may come from what was answered, and pass with the next answer.
             logger.exception("errand did not come to its end")
-            return errands.failed(task, Transient("The twin came upon a fault of its own; its log has it."))
+            return errands.failed(task, _fault())
+
+
+def _fault() -> Transient:
+    return Transient("The twin came upon a fault of its own; its log has it.")

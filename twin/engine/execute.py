@@ -89,7 +89,7 @@ class Executor:
         self._changes = changes
         self._telling = Telling(store, changes)
         self._following = Following(store, changes)
-        self._errands = ErrandRunner(worker, errands, changes, self._persist)
+        self._errands = ErrandRunner(worker, errands, changes, self._persist, store.put_off)
         self._clock = clock
         self._deadline = deadline
         self.room: Callable[[], int] = lambda: 0
