@@ -89,7 +89,20 @@ def test_what_is_wrong_is_named(fields, field):
         ({"labels": {"needed": [1]}}, "labels.needed"),
         ({"labels": {"needed": [""]}}, "labels.needed"),
         ({"path": ["x"]}, "path"),
-        ({1: 2}, "1"),
+        ({1: 2}, ".twin/preview.yaml"),
+        ({"\ud800": 1}, "\\ud800"),
+        ({"inputs": {"\ud800": 1}}, "inputs.\\ud800"),
+        ({"inputs": {"greeting": "\ud800"}}, "inputs"),
+        ({"inputs": {"greeting": {"\ud800": 1}}}, "inputs"),
+        ({"inputs": {"greeting": "\0"}}, "inputs"),
+        ({"inputs": {"greeting": float("nan")}}, "inputs"),
+        ({"inputs": {"greeting": float("-inf")}}, "inputs"),
+        ({"inputs": {"greeting": 2**63}}, "inputs"),
+        ({"inputs": {"greeting": list(range(2000))}}, "inputs"),
+        ({"labels": {"needed": ["\ud800"]}}, "labels"),
+        ({"paths": ["\ud800"]}, "paths"),
+        ({"ttl": 16**10_000}, "ttl"),
+        ({"max_live": 16**10_000}, "max_live"),
         *(({name: "x"}, name) for name in ("project", "blueprint", "clone_from", "repository", "prefix", "within")),
     ],
 )
@@ -98,6 +111,19 @@ def test_a_file_never_widens(document, field):
         narrowed(CONFIG, document)
     assert refused.value.field == field
     assert refused.value.mend
+
+
+BOMB = reduce(lambda inner, _: [inner] * 10, range(12), 1)
+"""A few lists, each ten times in the next: as a tree, more values than anybody can count."""
+
+
+def test_a_few_bytes_that_stand_for_very_many_values_end_soon():
+    with pytest.raises(Invalid, match="more than 1000 values"):
+        narrowed(CONFIG, {"inputs": {"greeting": BOMB}})
+    with pytest.raises(Invalid, match="does not let the repository set it"):
+        narrowed(CONFIG, {"inputs": {"greeting": BOMB, "size": BOMB}})
+    with pytest.raises(Invalid, match="more than 1000 values"):
+        narrowed(CONFIG, {"paths": BOMB})
 
 
 def test_a_file_narrows():

@@ -17,11 +17,9 @@ from twin.domain.errors import Invalid
 from twin.domain.near import suggestion
 from twin.domain.previews.config import LEAST_TTL, SourceConfig, check_names
 from twin.domain.previews.paths import check_patterns
+from twin.domain.previews.plain import check_plain
 
 FILE = ".twin/preview.yaml"
-
-DEEPEST = 16
-"""Levels of mappings and lists in an input."""
 
 _KEYS = ("paths", "labels", "ttl", "idle_ttl", "max_live", "drafts", "forks", "inputs")
 _OF_THE_SOURCE = frozenset(SourceConfig.__struct_fields__) - frozenset(_KEYS)
@@ -33,10 +31,16 @@ def narrowed(config: SourceConfig, document: Any) -> SourceConfig:
     if not isinstance(document, dict):
         _refuse("", "it must be a mapping", "Write, for example, paths: [src/**]")
     for key in document:
+        if not isinstance(key, str):
+            _refuse("", "a key is no text", "Put it in quotes.")
         if key in _OF_THE_SOURCE:
-            _refuse(str(key), "the repository cannot choose it", "Remove it; the preview source has it.")
+            _refuse(key, "the repository cannot choose it", "Remove it; the preview source has it.")
         if key not in _KEYS:
-            _refuse(str(key)[:50], "it is not known here", suggestion(str(key)[:50], _KEYS))
+            _refuse(_shown(key), "it is not known here", suggestion(_shown(key), _KEYS))
+    # Which inputs it sets before what they are: of what it may not set, nothing is looked at.
+    inputs = _inputs(config, document.get("inputs"))
+    for key, value in document.items():
+        check_plain(value, key)
     labels = _labels(document.get("labels"))
     paths = _texts(document.get("paths"), "paths")
     check_patterns(paths, "paths")
@@ -54,7 +58,7 @@ def narrowed(config: SourceConfig, document: Any) -> SourceConfig:
         max_live=_most(config.max_live, document.get("max_live")),
         drafts=_drafts(document.get("drafts"), allowed=config.drafts),
         forks=_forks(config, document.get("forks")),
-        inputs=_inputs(config, document.get("inputs")),
+        inputs=inputs,
     )
 
 
@@ -119,34 +123,20 @@ def _inputs(config: SourceConfig, given: Any) -> dict[str, Any]:
         return config.inputs
     if not isinstance(given, dict):
         _refuse("inputs", "it must be a mapping", "Write inputs: {greeting: hello}")
-    _check_plain(given, DEEPEST)
     for name in given:
         if name not in config.repository_inputs:
+            shown = _shown(name) if isinstance(name, str) else "?"
             _refuse(
-                f"inputs.{str(name)[:50]}",
+                f"inputs.{shown}",
                 "the preview source does not let the repository set it",
                 f"It may set: {', '.join(config.repository_inputs)}." if config.repository_inputs else "Remove it.",
             )
     return {**config.inputs, **given}
 
 
-def _check_plain(value: Any, depth: int) -> None:
-    """What JSON has, and no deeper than anybody needs."""
-    if depth == 0:
-        _refuse("inputs", f"it is nested deeper than {DEEPEST}", "Flatten it.")
-    match value:
-        case dict():
-            for key, each in value.items():
-                if not isinstance(key, str):
-                    _refuse("inputs", "a key is no text", "Put it in quotes.")
-                _check_plain(each, depth - 1)
-        case list():
-            for each in value:
-                _check_plain(each, depth - 1)
-        case None | str() | int() | float():
-            pass
-        case _:
-            _refuse("inputs", "it has a value that is neither text nor number", "Put it in quotes.")
+def _shown(name: str) -> str:
+    """A name in a message, which may have halves of characters that nothing can keep."""
+    return name[:50].encode(errors="backslashreplace").decode()
 
 
 def _refuse(where: str, problem: str, mend: str) -> NoReturn:
