@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from tests.domain.previews.tale import FIRST, ORIGIN, RECIPE, SECOND, START, WANTED, Tale, pull
 from twin.domain.errors import Blocked, Terminal, Transient, Unavailable
+from twin.domain.previews.decide import LAGS
 from twin.domain.previews.inputs import (
     Deployed,
     Hint,
@@ -21,6 +22,7 @@ from twin.domain.previews.judging import Verdict
 from twin.domain.previews.pull_request import MOST_HEARD, SINKS
 from twin.domain.previews.pulls import PULL_REQUEST, SCHEMA_V
 from twin.domain.previews.standing import wish
+from twin.domain.previews.tasks import CONTENT
 from twin.domain.previews.trouble import task_failed
 from twin.domain.previews.words import publication
 from twin.domain.steps import FireTimer, LiftBlock
@@ -227,6 +229,61 @@ class TestTrouble:
         tale.give(task_failed("look", Transient("no answer", retry_after=timedelta(minutes=9))))
         tale.hint()
         assert tale.tasks["look"] == START + timedelta(minutes=9), "what was asked for holds"
+
+    def test_of_a_look_is_not_waited_out_once_something_has_happened(self, tale):
+        tale.hint()
+        for _ in range(9):
+            tale.give(task_failed("look", Transient("no answer")))
+        assert tale.tasks["look"] > tale.now + timedelta(minutes=1)
+        tale.give(Hint(origin=ORIGIN, delivery="d1", what="pull_request"))
+        assert tale.tasks["look"] > tale.now, "a delivery that comes again is none"
+        tale.hint()
+        assert tale.tasks["look"] < tale.now, "it may be the close"
+        tale.give(task_failed("look", Blocked("no token", key="github/main/token", mend="mend it")))
+        tale.hint()
+        assert list(tale.tasks) == ["look"]
+
+    def test_of_a_copy_that_lags_is_counted_on(self, tale):
+        tale.look(pull())
+        for _ in range(LAGS):
+            tale.look(pull(updated_at=START - timedelta(hours=1), state="closed"))
+            assert tale.state.pull.state == "open"
+        tale.look(pull(updated_at=START - timedelta(hours=1), state="closed"))
+        assert tale.state.pull.state == "closed"
+
+    def test_with_what_a_commit_has_in_it_leaves_what_stands_and_is_asked_again(self, tale):
+        tale.ready()
+        problem = Verdict(problem="no right to contents. Waits for platform.", mend="grant it")
+        failed = task_failed(CONTENT, Blocked("no right to contents", key="github/main/permission", mend="grant it"))
+        tale.hint()
+        tale.give(Looked(look=tale.state.wanted, pull=pull(head_sha=SECOND), verdict=problem, failed=failed))
+        tale.publish()
+        assert tale.phase == "invalid"
+        assert tale.tasks == {"github/main/permission": None}
+        tale.give(LiftBlock("github/main/permission"))
+        assert list(tale.tasks) == ["look"]
+        failed = task_failed(CONTENT, Terminal("300000 bytes"))
+        tale.give(Looked(look=tale.state.wanted, pull=pull(head_sha=SECOND), verdict=problem, failed=failed))
+        tale.publish()
+        (due,) = tale.tasks.values()
+        assert list(tale.tasks) == [CONTENT]
+        assert due > tale.now + timedelta(minutes=10)
+        assert tale.give(FireTimer(CONTENT)) == ()
+        tale.now = due
+        tale.give(FireTimer(CONTENT))
+        assert list(tale.tasks) == ["look"]
+        tale.give(Looked(look=tale.state.wanted, pull=pull(head_sha=SECOND), verdict=WANTED))
+        assert CONTENT not in tale.state.troubles
+        assert "deploy" in tale.tasks
+
+    def test_with_what_a_commit_has_in_it_ends_with_the_close(self, tale):
+        tale.ready()
+        failed = task_failed(CONTENT, Blocked("no right to contents", key="github/main/permission", mend="grant it"))
+        tale.hint()
+        tale.give(Looked(look=tale.state.wanted, pull=pull(), verdict=Verdict(problem="no"), failed=failed))
+        tale.close()
+        assert "github/main/permission" not in tale.tasks
+        assert "deploy" in tale.tasks
 
     def test_waits_for_a_block(self, tale):
         tale.hint()

@@ -28,6 +28,7 @@ from twin.service.previews.pull_errands import PullErrands
 from twin.service.previews.source_errands import SourceErrands
 from twin.service.previews.sources import PreviewSources
 from twin.testing.blueprints import TYPES
+from twin.testing.reading import read_here
 from twin.testing.world import World
 
 FORGE = "gitea/main"
@@ -45,7 +46,7 @@ class Scene:
         kind = ModelForgeKind(self.forge)
         self.forges = forges = OpenedForges(world.store, world.vault, {kind.name: kind})
         types = {name: replace(type_, sandbox=name in sandboxes) for name, type_ in TYPES.items()}
-        looking = Looking(world.store, forges, sandbox=bool(sandboxes))
+        looking = Looking(world.store, forges, sandbox=bool(sandboxes), read=read_here)
         deploying = Deploying(world.store, types, forges, world.changes, world.clock)
         publishing = Publishing(world.store, forges, ComponentLogs(world.store, world.targets))
         world.errands[PULL_REQUEST.kind] = PullErrands(world.store, world.changes, looking, deploying, publishing)

@@ -16,7 +16,7 @@ from twin.domain.previews.inputs import Input
 from twin.domain.previews.names import pull_id
 from twin.domain.previews.pull_request import Ended, Origin, PullRequest
 from twin.domain.previews.standing import deploy_due, is_up, stands, wish
-from twin.domain.previews.tasks import IDLE, LOOK, SECOND, due_timers
+from twin.domain.previews.tasks import CONTENT, IDLE, LOOK, SECOND, due_timers
 from twin.domain.previews.trouble import TaskFailed, trouble
 from twin.domain.steps import FireTimer, LiftBlock
 
@@ -45,6 +45,15 @@ def _heard(state: PullRequest, given: given_as.Hint | given_as.CommandGiven, con
         yield from take(state, given, context)
     elif given.delivery not in state.heard:
         yield happened.PullHinted(delivery=given.delivery[:200], what=given.what[:200], look=state.wanted + 1)
+        if _may_look(state):
+            yield happened.ErrandsCleared(tasks=(LOOK,))
+
+
+def _may_look(state: PullRequest) -> bool:
+    """Whether a look that failed need not wait any longer once something has happened: what was in its way may be gone,
+    and it may be the close. A forge that named a time is left in peace; a copy that lags is counted on."""
+    failed = state.troubles.get(LOOK)
+    return failed is not None and not failed.asked and failed.about != "lag"
 
 
 def _known(state: PullRequest, given: Input, context: Context) -> Iterator[Event]:
@@ -82,6 +91,8 @@ def _known(state: PullRequest, given: Input, context: Context) -> Iterator[Event
         case LiftBlock(key=key):
             if tasks := tuple(task for task, each in state.troubles.items() if each.block == key):
                 yield happened.ErrandsCleared(tasks=tasks, block=key)
+                if CONTENT in tasks:
+                    yield _looks_again(state, "block resolved")
         case FireTimer(key=key):
             yield from _fire(state, key, context)
         case _:
@@ -119,6 +130,8 @@ def _looked(state: PullRequest, given: given_as.Looked, context: Context) -> Ite
             yield happened.ErrandFailed(task=LOOK, trouble=trouble(before, failed, context, final=False))
             return
     yield happened.PullLooked(look=given.look, pull=pull, verdict=given.verdict, at=context.now)
+    if given.failed is not None:
+        yield from _failed(state, given.failed, context)
 
 
 def _failed(state: PullRequest, given: TaskFailed, context: Context) -> Iterator[Event]:
@@ -140,5 +153,13 @@ def _fire(state: PullRequest, key: str, context: Context) -> Iterator[Event]:
         return
     if key == SECOND:
         yield happened.SecondLookWanted(look=state.wanted + 1)
+    elif key == CONTENT:
+        yield happened.ErrandsCleared(tasks=(CONTENT,))
+        yield _looks_again(state, "asked again")
     elif key == IDLE:
         yield happened.PreviewEnded(ended=Ended(why="idle", at=context.now))
+
+
+def _looks_again(state: PullRequest, why: str) -> Event:
+    look = state.wanted + 1
+    return happened.PullHinted(delivery=f"{CONTENT}:{look}", what=why, look=look)

@@ -78,7 +78,7 @@ def _looked(state: PullRequest, event: happened.PullLooked) -> PullRequest:
     was_over = state.gone or (state.pull is not None and state.pull.is_over)
     pull = event.pull or state.pull
     after = replace(
-        _without(state, "look"),
+        _without(state, "look", "content"),
         looked=event.look,
         pull=pull,
         gone=event.pull is None,

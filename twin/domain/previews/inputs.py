@@ -25,12 +25,13 @@ class Looked(Struct, frozen=True, kw_only=True):
     """The forge's answer to a look: whoever asked had read `look` as `PullRequest.wanted` before.
 
     `pull` None: the positive answer that it is not there. `verdict`: of the source's configuration, on one that is
-    open.
+    open. `failed`: why the forge did not give what is in its commit; the verdict says so, and it is asked again.
     """
 
     look: int
     pull: Pull | None
     verdict: Verdict | None = None
+    failed: TaskFailed | None = None
 
 
 class CommandGiven(Struct, frozen=True, kw_only=True):

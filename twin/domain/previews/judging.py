@@ -8,7 +8,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from twin.domain.digest import digest
-from twin.domain.errors import Problem
+from twin.domain.errors import Blocked, Problem, StepFailure
 from twin.domain.previews.config import CloneFrom, SourceConfig, rendered
 from twin.domain.previews.names import environment_name, slug
 from twin.domain.previews.narrowing import FILE, narrowed
@@ -75,6 +75,13 @@ def judge(
     except Problem as problem:
         where = problem.field or FILE
         return Verdict(problem=f"{FILE}: {problem.message}", mend=problem.mend or f"Correct {where}, and push.")
+
+
+def unread(failure: StepFailure) -> Verdict:
+    """The verdict where the forge does not give what the commit has in it, and will not by itself."""
+    waits = f" Waits for {failure.owner}." if isinstance(failure, Blocked) else ""
+    problem = f"{FILE} and what is changed cannot be had: {failure.message.rstrip('.')}.{waits}"
+    return Verdict(problem=problem, mend=getattr(failure, "mend", None))
 
 
 def _judged(config: SourceConfig, pull: Pull, paths: tuple[str, ...] | None, *, sandbox: bool) -> Verdict:

@@ -21,6 +21,10 @@ PUBLISH = "publish:"
 SECOND, IDLE = "second", "idle"
 """Timers: ask once more before anything is taken away; nobody has done anything for too long."""
 
+CONTENT = "content"
+"""The part of a look that has failed for long, while the rest of it was answered: what the commit has in it. No errand,
+but a timer or a block; then it is looked again."""
+
 PREVIEWS = "previews"
 """The queue of what is about environments and slots."""
 
@@ -47,6 +51,9 @@ def due_timers(state: PullRequest) -> dict[str, datetime]:
         times[SECOND] = state.leaving_since + timedelta(seconds=APART)
     if (idle := idle_at(state)) is not None:
         times[IDLE] = idle
+    unread = state.troubles.get(CONTENT)
+    if unread is not None and unread.next_at is not None:
+        times[CONTENT] = unread.next_at
     return times
 
 
@@ -65,6 +72,9 @@ def _tasks(state: PullRequest) -> Iterator[TaskSpec]:
         said = publication(state, sink)
         if said is not None and state.published.get(sink) != said.digest:
             yield from _errand(state, PUBLISH + sink, at_forge, said.digest)
+    unread = state.troubles.get(CONTENT)
+    if unread is not None and unread.block is not None:
+        yield TaskSpec("block", unread.block, TIMERS, None)
     for key, at in due_timers(state).items():
         yield TaskSpec("timer", key, TIMERS, at)
 

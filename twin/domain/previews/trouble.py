@@ -38,7 +38,7 @@ class TaskFailed(Struct, frozen=True, kw_only=True):
 class Trouble(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Why a task waits. transient: until `next_at`. blocked: until its block is resolved. terminal: until something
     else is wanted, or somebody asks for it anew. queued: until its block is resolved, and at `next_at`, should that be
-    missed; what else is wanted does not wait."""
+    missed; what else is wanted does not wait. `asked`: whoever was asked has named `next_at`, and is left in peace."""
 
     kind: Literal["transient", "blocked", "terminal", "queued"]
     message: str
@@ -49,6 +49,7 @@ class Trouble(Struct, frozen=True, kw_only=True, omit_defaults=True):
     block: str | None = None
     owner: str | None = None
     mend: str | None = None
+    asked: bool = False
 
 
 def no_room(task: str, reached: QuotaReached, about: str | None) -> TaskFailed:
@@ -108,4 +109,5 @@ def trouble(before: Trouble | None, failed: TaskFailed, context: Context, *, fin
         block=failed.block if kind in ("blocked", "queued") else None,
         owner=failed.owner,
         mend=failed.mend,
+        asked=failed.retry_after is not None,
     )

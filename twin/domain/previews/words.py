@@ -56,7 +56,7 @@ _SENTENCES = {
     "suspended": "The preview is suspended.",
     "failed": "The preview failed.",
     "blocked": "The preview waits for somebody.",
-    "invalid": "The repository's preview file is wrong; nothing was changed.",
+    "invalid": "The repository's preview file is wrong or cannot be read; nothing was changed.",
     "waits for leave": "This commit comes from a fork: somebody with write permission must allow it to run.",
     "closing": "It looks closed; that is asked once more before anything is taken away.",
     "leaving": "It looks as if it were to have no preview; that is asked once more before anything is taken away.",

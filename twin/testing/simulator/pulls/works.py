@@ -26,6 +26,7 @@ from twin.service.previews.sources import PreviewSources
 from twin.service.pull_news import PullNews
 from twin.store import SqlStore
 from twin.testing.blueprints import TYPES
+from twin.testing.reading import read_here
 from twin.testing.simulator.pulls.forge import SimulatedForge, SimulatedForgeKind
 from twin.testing.simulator.pulls.mail import translate
 from twin.testing.simulator.virtual_loop import SimulatedClock
@@ -48,7 +49,7 @@ class Works:
     ) -> None:
         kind = SimulatedForgeKind(forge)
         forges = OpenedForges(store, vault, {kind.name: kind})
-        looking = Looking(store, forges, sandbox=True)
+        looking = Looking(store, forges, sandbox=True, read=read_here)
         deploying = Deploying(store, GUARDED, forges, changes, clock)
         publishing = Publishing(store, forges, ComponentLogs(store, targets))
         self.errands: Mapping[str, Errands] = {
