@@ -150,7 +150,8 @@ def of_pull_request(told: PullRequestEvent) -> News:
 
 
 def of_comment(told: CommentEvent) -> News | Nothing:
-    """A comment on a pull request. It is a command if it is new and its first line begins with `/twin`."""
+    """A comment on a pull request. It may be a command if it is new and its first line begins with `/twin`; whether it
+    is, and whose, the forge is asked."""
     if told.action != "created":
         return Nothing(f"a comment was {told.action[:50]}; only new ones command")
     pages = (told.repository.html_url, told.issue.html_url, told.comment.html_url)

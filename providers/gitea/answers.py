@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from twin.domain.pulls import Pull
 from twin.forges.listing import Contradiction
+from twin.ports import forge
 
 
 class User(Struct):
@@ -111,12 +112,27 @@ class Content(Struct):
 
 
 class Comment(Struct):
-    """A comment under a pull request."""
+    """A comment under a pull request. `pull_request_url` is the page of it, empty under an issue. `original_author`
+    wrote one that was brought here from another forge, and `user` is then whoever brought it, or Gitea's ghost."""
 
     id: int
     body: str
     html_url: str
     user: User | None = None
+    created_at: datetime | None = None
+    pull_request_url: str = ""
+    original_author: str = ""
+
+    def told(self, number: int) -> forge.Comment | None:
+        """As the twin sees it: None if it is not of this pull request, or of nobody. The ghost of users who are gone
+        has no id that a user could have. Raises `Contradiction` if it was never written."""
+        if self.pull_request_url.rpartition("/")[2] != str(number):
+            return None
+        if self.user is None or self.user.id < 1 or self.original_author:
+            return None
+        if self.created_at is None:
+            raise Contradiction(f"comment {self.id} has no time")
+        return forge.Comment(author=self.user.login, body=self.body, at=self.created_at.astimezone(UTC))
 
 
 class Status(Struct):

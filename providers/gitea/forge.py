@@ -17,7 +17,7 @@ from twin.forges import failures, names, sticky
 from twin.forges.configured import read
 from twin.forges.limits import MOST_CONTENT, MOST_PATHS, shortened
 from twin.forges.listing import Contradiction, Mark, Page, whole
-from twin.ports.forge import Listing, Report
+from twin.ports.forge import Comment, Listing, Report
 
 STATES: Mapping[Outcome, str] = {
     "pending": "pending",
@@ -83,6 +83,22 @@ class GiteaForge:
         except TooMany:
             return None
         return tuple(sorted({name for file in files for name in (file.filename, file.previous_filename) if name}))
+
+    async def comment(self, repository: str, number: int, comment: int) -> Comment | None:
+        """See `twin.ports.forge`. 204 is Gitea's word for what is no comment, though it has a comment's id."""
+        response = await self._client.call("GET", repository, f"/issues/comments/{comment}")
+        if response is None:
+            await self._client.ensure_visible(repository)
+            return None
+        if response.status_code == 204:
+            return None
+        found = self._client.decoded(response, answers.Comment)
+        if found.id != comment:
+            raise failures.not_understood(self._client.name, f"comment {found.id} instead of {comment}")
+        try:
+            return found.told(number)
+        except Contradiction as error:
+            raise failures.not_understood(self._client.name, str(error)) from None
 
     async def permission(self, repository: str, login: str) -> Permission:
         """See `twin.ports.forge`. The token's user must be an administrator of the repository to ask."""

@@ -12,6 +12,7 @@ from msgspec import Struct, field
 
 from twin.domain.pulls import Pull
 from twin.forges.listing import Contradiction
+from twin.ports import forge
 
 
 class User(Struct):
@@ -114,12 +115,23 @@ class Content(Struct):
 
 
 class Comment(Struct):
-    """A comment under a pull request."""
+    """A comment under a pull request. `issue_url` ends with its number; `user` is null if the account is gone."""
 
     id: int
     html_url: str
     body: str | None = None
     user: User | None = None
+    created_at: datetime | None = None
+    issue_url: str = ""
+
+    def told(self, number: int) -> forge.Comment | None:
+        """As the twin sees it: None if it is not of this number, or of nobody. Raises `Contradiction` if it was never
+        written."""
+        if self.issue_url.rpartition("/")[2] != str(number) or self.user is None:
+            return None
+        if self.created_at is None:
+            raise Contradiction(f"comment {self.id} has no time")
+        return forge.Comment(author=self.user.login, body=self.body or "", at=self.created_at.astimezone(UTC))
 
 
 class Status(Struct):

@@ -18,7 +18,7 @@ from twin.domain.pulls import Outcome, Permission, Pull
 from twin.forges import failures, names, sticky
 from twin.forges.limits import MOST_CONTENT, MOST_PATHS, shortened
 from twin.forges.listing import Contradiction, Mark, Page, whole
-from twin.ports.forge import Listing, Report
+from twin.ports.forge import Comment, Listing, Report
 
 STATES: Mapping[Outcome, str] = {
     "pending": "pending",
@@ -117,6 +117,19 @@ class GitHubForge:
         if len(files) != count:
             raise failures.not_understood(self._client.name, f"{len(files)} changed files, and it counts {count}")
         return tuple(sorted({name for file in files for name in (file.filename, file.previous_filename) if name}))
+
+    async def comment(self, repository: str, number: int, comment: int) -> Comment | None:
+        """See `twin.ports.forge`."""
+        found = await self._client.get(answers.Comment, repository, lambda rest: rest.issues.async_get_comment, comment)
+        if found is None:
+            await self._client.ensure_visible(repository)
+            return None
+        if found.id != comment:
+            raise failures.not_understood(self._client.name, f"comment {found.id} instead of {comment}")
+        try:
+            return found.told(number)
+        except Contradiction as error:
+            raise failures.not_understood(self._client.name, str(error)) from None
 
     async def permission(self, repository: str, login: str) -> Permission:
         """See `twin.ports.forge`."""

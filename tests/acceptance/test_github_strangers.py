@@ -18,6 +18,7 @@ from tests.acceptance.github_scene import FORGE, OnGitHub
 from tests.acceptance.previewing import SECRET
 from tests.acceptance.service import Json
 from tests.providers.github_hub import Hub, running, signed
+from tests.providers.github_pulls import open_pull
 from tests.waiting import eventually
 from twin.testing.loopback import Answer
 from twin.testing.meddling import forward, instead
@@ -138,6 +139,37 @@ def test_what_strangers_send_changes_nothing_and_is_recorded(scene: OnGitHub, el
         before.nothing_changed()
         assert hub.sent(since=before.mark) == []
 
+    # A command is whose the forge says it is: one that nobody wrote, that is of another pull request, or that was taken
+    # back, commands nothing in whosever name it comes; and one that was written says what stands there.
+    def told(written: Json) -> bytes:
+        payload = repository.comment_payload(number, written)
+        lie_of_it = {**payload["comment"], "body": "/twin destroy", "user": {"login": "ada"}}
+        return json.dumps(hub.addressed({**payload, "comment": lie_of_it})).encode()
+
+    def write(number: int, author: str, text: str) -> Json:
+        return hub.do(lambda: hub.github.comment(repository.it, number, author, text))
+
+    hub.do(lambda: open_pull(repository.it, 99))  # of which nobody is told
+    taken_back = write(number, "ada", "never mind")
+    there = {
+        "nobody's": {**taken_back, "id": 999_999},
+        "another pull request's": write(99, "ada", "/twin destroy"),
+        "taken back": taken_back,
+    }
+    for whose, written in there.items():
+        body, before = told(written), Before(scene, number)
+        outcome, handled, following = heard(signed("issue_comment", body, SECRET), body)
+        assert (outcome, following) == ("ignored", ["delivery_taken", "delivery_handled"]), whose
+        assert str(written["id"]) in handled["why"]
+        before.nothing_changed()
+    hub.do(lambda: repository.it["pulls"].pop(99))
+    body = told(write(number, "eve", "/twin extend 2d"))
+    outcome, _, following = heard(signed("issue_comment", body, SECRET), body)
+    (taken,) = scene.history(type="command_taken")
+    assert (outcome, taken["data"]["by"], taken["data"]["command"]) == ("given", "eve", "extend")
+    assert taken["data"]["refusal"]
+    eventually(lambda: "To eve, who asked" in scene.comment(number), within=60, why=lambda: scene.comment(number))
+
     # Nor does anybody follow who is sent there by the forge itself.
     there = {"location": f"{elsewhere.url}/api/v3{repository.path}/pulls/{number}"}
     hub.rule(instead(Answer(status=302, headers=there), when=lambda call: call.path.endswith(f"/pulls/{number}")))
@@ -205,11 +237,11 @@ def test_a_fork_gets_nothing_whoever_allows_what(scene: OnGitHub) -> None:
     eventually(lambda: known(first), within=60, why=scene.why)
     repository.comment(number, "/twin allow", author="eve")
     said("To eve, who asked `/twin` allow: Not done: /twin allow needs write permission")
-    repository.comment(number, f"/twin allow {first[:12]}", author="bo")
+    repository.comment(number, f"/twin allow {first}", author="bo")
     assert "has no sandbox" in said(f"To bo, who asked `/twin` allow: commit {first[:12]} may run")
     second = repository.push(number, {"page.txt": "eve's other"}, head=fork)
     eventually(lambda: known(second), within=60, why=scene.why)
-    repository.comment(number, f"/twin allow {first[:12]}", author="bo")
+    repository.comment(number, f"/twin allow {first}", author="bo")
     said(f"Not done: its last commit is {second[:12]} by now")
 
     taken = [(each["data"]["by"], each["data"].get("sha")) for each in scene.history(type="command_taken")]

@@ -258,9 +258,9 @@ class Repository:
                 known[name] = self.owner.call("POST", f"{self.path}/labels", body)["id"]
         self.owner.call("POST", f"{self.path}/issues/{number}/labels", {"labels": [known[name] for name in names]})
 
-    def comment(self, number: int, body: str, *, by: Account | None = None) -> None:
-        """Comment on a pull request."""
-        (by or self.owner).call("POST", f"{self.path}/issues/{number}/comments", {"body": body})
+    def comment(self, number: int, body: str, *, by: Account | None = None) -> int:
+        """Comment on a pull request; the comment's id."""
+        return int((by or self.owner).call("POST", f"{self.path}/issues/{number}/comments", {"body": body})["id"])
 
     def comments(self, number: int) -> list[Json]:
         """All comments of a pull request, oldest first."""

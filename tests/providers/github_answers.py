@@ -34,7 +34,7 @@ def without_sha(status: Json) -> Json:
 def told_comment(comment: Json) -> Json:
     user = grown(models.SimpleUser, login=comment["author"])
     given = {name: comment[name] for name in ("id", "body", "html_url", "created_at")}
-    return grown(models.IssueComment, user=user, **given)
+    return grown(models.IssueComment, user=user, issue_url=f"{ELSEWHERE}/issues/{comment['number']}", **given)
 
 
 def told_deployment(deployment: Json) -> Json:

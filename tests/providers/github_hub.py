@@ -187,23 +187,24 @@ class HubRepository:
     def comment(self, number: int, body: str, *, author: str = "ada") -> None:
         """Comment on it."""
         written = self._hub.do(lambda: self._hub.github.comment(self.it, number, author, body))
+        self._hub.deliver("issue_comment", self.comment_payload(number, written))
+
+    def comment_payload(self, number: int, written: Json) -> Json:
+        """What GitHub delivers of a new comment."""
         pull = self.it["pulls"][number]
         page = f"{self._hub.url}/{self.full_name}/pull/{number}"
-        self._hub.deliver(
-            "issue_comment",
-            {
-                "action": "created",
-                "issue": {
-                    "number": number,
-                    "title": pull["title"],
-                    "html_url": page,
-                    "url": f"{ELSEWHERE}/issues/{number}",
-                    "pull_request": {"html_url": page, "url": f"{ELSEWHERE}/pulls/{number}"},
-                },
-                "comment": told_comment(written),
-                **self._besides(author),
+        return {
+            "action": "created",
+            "issue": {
+                "number": number,
+                "title": pull["title"],
+                "html_url": page,
+                "url": f"{ELSEWHERE}/issues/{number}",
+                "pull_request": {"html_url": page, "url": f"{ELSEWHERE}/pulls/{number}"},
             },
-        )
+            "comment": told_comment(written),
+            **self._besides(written["author"]),
+        }
 
     def tell(self, number: int, action: str, **more: Any) -> list[Delivery]:
         """Have the hooks told that something happened to a pull request."""

@@ -182,6 +182,9 @@ class Rest:
         repository["pulls"][number]["comments"].append(comment)
         return comment
 
+    def _read(self, call: Call, login: str, repository: Json, number: str) -> Answer:
+        return answer_of(200, told_comment(self._written(repository, number)))
+
     def _edit(self, call: Call, login: str, repository: Json, number: str) -> Answer:
         comment = self._own(repository, login, number)
         comment["body"] = _body(call)["body"]
@@ -193,11 +196,15 @@ class Rest:
         return Answer(status=204)
 
     def _own(self, repository: Json, login: str, number: str) -> Json:
+        comment = self._written(repository, number)
+        if comment["author"] != login:
+            raise Refused(403, "Must have admin rights to Repository.")
+        return comment
+
+    def _written(self, repository: Json, number: str) -> Json:
         for pull in repository["pulls"].values():
             for comment in pull["comments"]:
                 if comment["id"] == int(number):
-                    if comment["author"] != login:
-                        raise Refused(403, "Must have admin rights to Repository.")
                     found: Json = comment
                     return found
         raise Refused(404, "Not Found")
@@ -296,6 +303,7 @@ ROUTES: tuple[tuple[str, str, Callable[..., Answer]], ...] = (
     ("GET", r"/git/commits/([0-9a-f]+)", Rest._commit),
     ("GET", r"/issues/(\d+)/comments", Rest._comments),
     ("POST", r"/issues/(\d+)/comments", Rest._comment),
+    ("GET", r"/issues/comments/(\d+)", Rest._read),
     ("PATCH", r"/issues/comments/(\d+)", Rest._edit),
     ("DELETE", r"/issues/comments/(\d+)", Rest._delete),
     ("GET", r"/commits/([^/]+)/status", Rest._status),

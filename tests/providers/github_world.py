@@ -68,8 +68,25 @@ class GitHubWorld:
         self._it["full_name"] = new
         return old
 
-    async def comment(self, number: int, body: str, *, ours: bool = False) -> None:
-        self.github.comment(self._it, number, self.us if ours else "visitor", body)
+    async def comment(self, number: int, body: str, *, ours: bool = False) -> int:
+        return int(self.github.comment(self._it, number, self.us if ours else "visitor", body)["id"])
+
+    async def comment_elsewhere(self, body: str) -> int:
+        other = self.github.add("shop/elsewhere", readers=("*",))
+        github_pulls.open_pull(other, 1)
+        return int(self.github.comment(other, 1, "visitor", body)["id"])
+
+    async def edit_comment(self, comment: int, body: str) -> None:
+        self._written(comment)["body"] = body
+
+    async def delete_comment(self, comment: int) -> None:
+        written = self._written(comment)
+        self._it["pulls"][written["number"]]["comments"].remove(written)
+
+    def _written(self, comment: int) -> Json:
+        every = [each for pull in self._it["pulls"].values() for each in pull["comments"]]
+        found: Json = next(each for each in every if each["id"] == comment)
+        return found
 
     async def comments(self, number: int) -> list[tuple[str, str]]:
         return [(each["author"], each["body"]) for each in self._it["pulls"][number]["comments"]]

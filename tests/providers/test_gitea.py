@@ -119,8 +119,19 @@ class GiteaWorld:
         self._it.full_name, self._it.path = f"shop/{new}", f"/repos/shop/{new}"
         return old
 
-    async def comment(self, number: int, body: str, *, ours: bool = False) -> None:
-        self._it.comment(number, body, by=self.bot if ours else self._other)
+    async def comment(self, number: int, body: str, *, ours: bool = False) -> int:
+        return self._it.comment(number, body, by=self.bot if ours else self._other)
+
+    async def comment_elsewhere(self, body: str) -> int:
+        other = self._gitea.repository(self._owner, f"elsewhere-{next(_numbers)}")
+        issue = self._owner.call("POST", f"{other.path}/issues", {"title": "Something"})
+        return other.comment(issue["number"], body)
+
+    async def edit_comment(self, comment: int, body: str) -> None:
+        self._other.call("PATCH", f"{self._it.path}/issues/comments/{comment}", {"body": body})
+
+    async def delete_comment(self, comment: int) -> None:
+        self._owner.call("DELETE", f"{self._it.path}/issues/comments/{comment}")
 
     async def comments(self, number: int) -> list[tuple[str, str]]:
         return [(each["user"]["login"], each["body"]) for each in self._it.comments(number)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -21,6 +21,7 @@ from twin.domain.previews.source import PreviewSource
 from twin.domain.pulls import Permission
 from twin.engine.execute import Executor
 from twin.ports.deliveries import Comment, News, Nothing
+from twin.ports.forge import Comment as Written
 from twin.ports.store import Claimed, EventFilter, Recorded, StoredDelivery, Tx
 from twin.service.changes import LocalChanges
 from twin.service.history import event_view
@@ -33,18 +34,26 @@ from twin.testing.world import World, open_world
 
 FORGE = "github/main"
 INBOX_OF_IT = inbox_id(FORGE)
+START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class TalkingForge:
-    """A forge that is asked for permissions, and knows where it is."""
+    """A forge that is asked for comments and permissions, and knows where it is."""
 
     def __init__(self) -> None:
+        self.comments: dict[tuple[str, int, int], Written] = {}
+        self.silent: Exception | None = None
         self.answers: list[Exception | Permission] = []
         self.asked: list[tuple[str, str]] = []
         self.thinking: tuple[asyncio.Event, asyncio.Event] | None = None
 
     def clone_url(self, repository: str) -> str:
         return f"https://user@forge.test:3000/{repository}.git"
+
+    async def comment(self, repository: str, number: int, comment: int) -> Written | None:
+        if self.silent is not None:
+            raise self.silent
+        return self.comments.get((repository, number, comment))
 
     async def permission(self, repository: str, login: str) -> Permission:
         self.asked.append((repository, login))
@@ -116,7 +125,7 @@ def translate(event: str, headers: Mapping[str, str], body: bytes) -> News | Not
     if event == "ping":
         return Nothing("of no use")
     told = json.loads(body)  # what is no JSON is a fault of ours here, on purpose
-    comment = Comment(id="9", author="ada", text=told["comment"]) if "comment" in told else None
+    comment = Comment(id=str(told["id"]), author="ada", text=told["comment"]) if "comment" in told else None
     return News(
         what=event,
         hosts=(told.get("host", "forge.test:3000"),),
@@ -136,6 +145,7 @@ class Mail:
         self.forge = TalkingForge()
         self.forges = Forges(self.forge)
         self.pulls = CountingPulls()
+        self._comments = 0
         changes = LocalChanges()
         self.inboxes = Inboxes(store, world.vault, changes)
         self.errands = InboxErrands(store, self.forges, self.pulls, {"github": translate}, changes, clock)
@@ -153,8 +163,17 @@ class Mail:
         )
 
     async def deliver(self, name: str, body: bytes | None = None, event: str = "pull_request", **told: Any) -> bool:
-        content = json.dumps({"number": 1} | told).encode() if body is None else body
+        told = {"number": 1, "id": 9} | told
+        content = json.dumps(told).encode() if body is None else body
         return await self.inboxes.take(Delivered(target=FORGE, id=name, event=event, headers={}, body=content))
+
+    async def command(self, name: str, text: str, **told: Any) -> bool:
+        """Somebody writes it, and it is delivered."""
+        told = {"number": 1, "author": "ada"} | told
+        self._comments += 1
+        written = Written(author=told["author"], body=text, at=self.clock.now())
+        self.forge.comments["ada/shop", told["number"], self._comments] = written
+        return await self.deliver(name, event="issue_comment", comment=text, id=self._comments, **told)
 
     async def claim(self, worker: str = "w1") -> Claimed | None:
         found = await self.store.claim(worker, {f"inbox/{FORGE}": 1}, 1)
@@ -262,7 +281,7 @@ async def test_a_forge_that_thinks_about_a_command_keeps_no_hint_of_before_waiti
     asked, answer = asyncio.Event(), asyncio.Event()
     mail.forge.thinking = (asked, answer)
     await mail.deliver("d1", number=1)
-    await mail.deliver("d2", number=2, comment="/twin status")
+    await mail.command("d2", "/twin status", number=2)
     working = asyncio.create_task(mail.work())
     await asyncio.wait_for(asked.wait(), 30)
     assert list(await mail.handled()) == ["d1"]
@@ -299,7 +318,7 @@ async def test_what_concerns_nobody_is_ignored_says_why_and_stops_nothing(
 
 async def test_a_command_comes_with_what_its_author_may_do(mail: Mail) -> None:
     mail.forge.answers = ["read"]
-    await mail.deliver("d1", event="issue_comment", comment="/twin extend 2d")
+    await mail.command("d1", "/twin extend 2d")
     await mail.work()
     assert mail.forge.asked == [("ada/shop", "ada")]
     assert mail.pulls.commands == [("/twin extend 2d", "read")]
@@ -307,10 +326,54 @@ async def test_a_command_comes_with_what_its_author_may_do(mail: Mail) -> None:
     assert (await mail.handled())["d1"] == ("given", "ada wrote '/twin extend 2d' on ada/shop#1")
 
 
+@pytest.mark.parametrize(
+    ("there", "outcome"),
+    [
+        (
+            Written(author="eve", body="/twin status\nplease", at=START),
+            ("given", "eve wrote '/twin status' on ada/shop#1"),
+        ),
+        (Written(author="ada", body="never mind", at=START), ("ignored", "comment 9 is no command")),
+        (Written(author="ada", body="    /twin destroy", at=START), ("ignored", "comment 9 is no command")),
+        (Written(author="ada", body="/twin logs " + "x" * 500, at=START), ("ignored", "comment 9 is no command")),
+        (Written(author="ada", body="/twin logs \x1b[2J", at=START), ("ignored", "comment 9 is no command")),
+        (None, ("ignored", "the forge has no comment 9 of anybody there")),
+    ],
+)
+async def test_of_a_command_that_was_delivered_nothing_is_believed_but_its_id(
+    mail: Mail, there: Written | None, outcome: tuple[str, str]
+) -> None:
+    """Whoever set up the webhook of one repository knows the secret, and can sign anything in anybody's name."""
+    if there is not None:
+        mail.forge.comments["ada/shop", 1, 9] = there
+    mail.forge.comments["ada/shop", 2, 9] = Written(author="ada", body="/twin destroy", at=START)
+    mail.forge.answers = ["read"]
+    await mail.deliver("d1", event="issue_comment", comment="/twin destroy")
+    await mail.work()
+    told, why = (await mail.handled())["d1"]
+    assert (told, why.startswith(outcome[1])) == (outcome[0], True), why
+    given = told == "given"
+    assert mail.forge.asked == ([("ada/shop", "eve")] if given else [])
+    assert mail.pulls.commands == ([("/twin status", "read")] if given else [])
+    assert await mail.count() == (100 if given else 0)
+
+
+async def test_a_forge_that_does_not_tell_of_a_comment_delays_its_command_alone(mail: Mail) -> None:
+    mail.forge.silent = Transient("no answer")
+    await mail.command("d1", "/twin status")
+    await mail.deliver("d2")
+    await mail.work()
+    assert (list(await mail.handled()), mail.forge.asked) == (["d2"], [])
+    mail.forge.silent = None
+    await mail.wait()
+    assert (await mail.handled())["d1"] == ("given", "ada wrote '/twin status' on ada/shop#1")
+    assert await mail.count() == 101
+
+
 async def test_a_forge_that_does_not_answer_delays_commands_alone_and_is_asked_once(mail: Mail) -> None:
     mail.forge.answers = [Transient("no answer")]
-    await mail.deliver("d1", comment="/twin status")
-    await mail.deliver("d2", comment="/twin redeploy")
+    await mail.command("d1", "/twin status")
+    await mail.command("d2", "/twin redeploy")
     await mail.deliver("d3")
     await mail.work()
     assert list(await mail.handled()) == ["d3"]
@@ -329,7 +392,7 @@ async def test_a_forge_that_does_not_answer_delays_commands_alone_and_is_asked_o
 
 async def test_new_deliveries_do_not_keep_the_old_ones_from_their_turn(mail: Mail) -> None:
     mail.forge.answers = [Transient("no answer")]
-    await mail.deliver("d1", comment="/twin status")
+    await mail.command("d1", "/twin status")
     await mail.work()
     due = await mail.store.next_due()
     assert due is not None
@@ -344,7 +407,7 @@ async def test_new_deliveries_do_not_keep_the_old_ones_from_their_turn(mail: Mai
 async def test_a_refused_token_waits_for_a_human_and_goes_on_when_it_is_mended(mail: Mail) -> None:
     refused = Blocked("the token is refused", key="github/main/token", mend="give another")
     mail.forge.answers = [refused]
-    await mail.deliver("d1", comment="/twin status")
+    await mail.command("d1", "/twin status")
     await mail.deliver("d2")
     await mail.work()
     assert list(await mail.handled()) == ["d2"]
@@ -372,7 +435,7 @@ async def test_a_forge_that_is_not_configured_any_more_keeps_all_that_it_deliver
 @pytest.mark.parametrize("refusal", [Rejected("it is over"), Terminal("no command")])
 async def test_what_a_pull_request_refuses_is_ignored_with_the_reason(mail: Mail, refusal: Exception) -> None:
     mail.pulls.refuses = refusal
-    await mail.deliver("d1", comment="/twin what")
+    await mail.command("d1", "/twin what")
     await mail.work()
     assert (await mail.handled())["d1"] == ("ignored", str(refusal))
     assert await mail.count() == 0, "nothing of what had begun is left"

@@ -20,6 +20,7 @@ from twin.domain.previews.pull_request import PullRequest
 from twin.domain.previews.pulls import PULL_REQUEST
 from twin.domain.previews.source import PREVIEW_SOURCE, Configure
 from twin.domain.pulls import Permission, Pull
+from twin.ports.forge import Comment
 from twin.ports.store import Claimed, EventFilter, Recorded
 from twin.service.changes import LocalChanges
 from twin.service.inbox_errands import InboxErrands
@@ -36,6 +37,12 @@ SEEN, PUSHED = "a" * 40, "b" * 40
 class Forge:
     """Everybody may write."""
 
+    def __init__(self) -> None:
+        self.comments: dict[tuple[int, int], Comment] = {}
+
+    async def comment(self, repository: str, number: int, comment: int) -> Comment | None:
+        return self.comments.get((number, comment))
+
     def clone_url(self, repository: str) -> str:
         return f"https://github.com/{repository}.git"
 
@@ -44,8 +51,11 @@ class Forge:
 
 
 class Forges:
+    def __init__(self, forge: Forge) -> None:
+        self._forge = forge
+
     async def forge(self, target: str, project: str | None = None) -> Any:
-        return Forge()
+        return self._forge
 
     async def close(self) -> None:
         """Nothing is open."""
@@ -60,7 +70,8 @@ class Setting:
         changes = LocalChanges()
         self.inboxes = Inboxes(store, AeadVault([Key(bytes(32))]), changes)
         translations = {kind: form.translate for kind, form in FORMS.items()}
-        self.errands = InboxErrands(store, Forges(), PullNews(store), translations, changes, clock)
+        self.forge = Forge()
+        self.errands = InboxErrands(store, Forges(self.forge), PullNews(store), translations, changes, clock)
         self._delivered = 0
 
     async def configure(self, name: str, repository: str = "ada/shop", forge: str = GITHUB, **more: Any) -> None:
@@ -77,7 +88,16 @@ class Setting:
         return name
 
     async def say(self, text: str) -> str:
-        return await self.deliver(comment(text), "issue_comment")
+        """Somebody comments, and it is delivered."""
+        told = comment(text)
+        self.write(told)
+        return await self.deliver(told, "issue_comment")
+
+    def write(self, told: dict[str, Any]) -> None:
+        """The comment is at the forge, as it will be told of."""
+        given = told["comment"]
+        written = Comment(author=given["user"]["login"], body=given["body"], at=self.clock.now())
+        self.forge.comments[told["issue"]["number"], given["id"]] = written
 
     async def work(self) -> None:
         self.clock.advance(1)
@@ -191,6 +211,22 @@ async def test_a_command_is_given_with_its_author_and_taken_once(setting: Settin
     assert taken[0].request_id == "delivery-1"
 
 
+async def test_a_command_that_nobody_wrote_commands_nothing_in_whosever_name_it_is_signed(setting: Setting) -> None:
+    """The secret is the forge's: whoever sets up the webhook of one repository can sign for all."""
+    lie = comment("/twin destroy", author="the-boss")
+    await setting.deliver(lie, "issue_comment")
+    await setting.work()
+    assert await setting.pull() is None
+    setting.write(comment("/twin status", author="eve"))
+    await setting.deliver(lie, "issue_comment")
+    await setting.work()
+    (none, given) = await setting.why()
+    assert none == ("ignored", "the forge has no comment 99 of anybody there")
+    assert given == ("given", "eve wrote '/twin status' on ada/shop#42")
+    (taken,) = [each for each in await setting.events("pr_web_42") if each.type == "command_taken"]
+    assert (taken.event.command, taken.event.by, str(taken.actor)) == ("status", "eve", "person:eve")
+
+
 @pytest.mark.parametrize(("pushed_before_it_is_read", "allowed"), [(False, SEEN), (True, None)])
 async def test_allowing_a_fork_is_bound_to_the_commit_that_was_there_when_it_was_said(
     setting: Setting, pushed_before_it_is_read: bool, allowed: str | None
@@ -223,7 +259,7 @@ async def test_a_leave_that_is_delivered_late_is_not_of_what_was_pushed_on_its_w
     await setting.work()
     await setting.look(SEEN)
     said = comment("/twin allow")
-    said["comment"]["created_at"] = setting.clock.now().isoformat()
+    setting.write(said)
     await setting.deliver(pull_request(action="synchronize"))
     await setting.work()
     await setting.look(PUSHED)

@@ -14,8 +14,8 @@ from msgspec import Struct
 
 
 class Comment(Struct, frozen=True, kw_only=True):
-    """What somebody wrote on a pull request. `id` is the forge's, `text` its first line, `at` when it was written, if
-    the forge tells."""
+    """A command that somebody wrote on a pull request. `id` is the forge's number of it, `text` its first line, `at`
+    when it was written. As a delivery tells of it, all but the id is hearsay: see `twin.service.inbox_errands`."""
 
     id: str
     author: str

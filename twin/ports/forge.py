@@ -10,6 +10,7 @@ it may not have fetched it yet.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Protocol
 
 from msgspec import Struct
@@ -24,6 +25,14 @@ class Listing(Struct, frozen=True, kw_only=True):
 
     pulls: tuple[Pull, ...] | None
     mark: str
+
+
+class Comment(Struct, frozen=True, kw_only=True):
+    """What somebody wrote under a pull request, as it stands there now. `at`: when it was written first."""
+
+    author: str
+    body: str
+    at: datetime
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -49,6 +58,11 @@ class Forge(Protocol):
 
     async def changed_paths(self, repository: str, number: int) -> tuple[str, ...] | None:
         """The paths that the pull request changes; None if there are more than the forge tells."""
+        ...
+
+    async def comment(self, repository: str, number: int, comment: int) -> Comment | None:
+        """A comment under the pull request, by the forge's id of it. None only by the positive answer that there is no
+        such one, which it is also if it is under another one, or if its author is not known any more."""
         ...
 
     async def permission(self, repository: str, login: str) -> Permission:

@@ -3,6 +3,9 @@
 A delivery is marked as handled in the transaction of its hints. Whatever a crash repeats, is not done again. All of a
 page are done in one transaction: of a burst, the last is handled before the work for the first has begun, so that a
 pull request with four hints asks its forge once.
+
+A command is no more believed of a delivery than anything else: what was signed names a comment, and whoever knows the
+secret could write any. Who wrote it, what and when, the forge is asked.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from typing import Any, Protocol
 
 import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 
 from twin.domain.decider import Cause
 from twin.domain.errors import Problem, StepFailure, Terminal, Transient, Unavailable
@@ -28,11 +32,13 @@ from twin.domain.inbox import (
     LeaveDeliveries,
     Outcome,
 )
+from twin.domain.previews.commands import command_line
 from twin.domain.previews.source import PreviewSource
 from twin.domain.pulls import Permission
 from twin.ports.changes import Changes
 from twin.ports.clock import Clock
-from twin.ports.deliveries import News, Nothing, Translates, host_of
+from twin.ports.deliveries import Comment, News, Nothing, Translates, host_of
+from twin.ports.forge import Comment as Written
 from twin.ports.forge import Forge, OpenForges
 from twin.ports.store import Claimed, Store, StoredDelivery, Tx
 from twin.service.inboxes import unpacked
@@ -198,7 +204,12 @@ class InboxErrands:
         if news.comment is not None:
             if isinstance(before, Transient):  # a forge that does not answer is not asked for each of many
                 raise before
-            permission = await forge.permission(news.repository, news.comment.author)
+            there = await forge.comment(news.repository, news.number, int(news.comment.id))
+            commanded = _as_it_stands(news.comment, there)
+            if isinstance(commanded, Nothing):
+                return _ignore(commanded.why)
+            news = replace(news, comment=commanded)
+            permission = await forge.permission(news.repository, commanded.author)
         tellings = await self._pulls.told(sources, delivery, news, permission)
         return _Do("given", _why(news), tellings)
 
@@ -260,6 +271,16 @@ def _end(tx: Tx, entity: str, together: Sequence[_Prepared]) -> set[str]:
         )
         tx.transition(INBOX.kind, entity, ended, Cause(TWIN, delivery.id))
     return {telling.entity for each in mine for telling in each.do.tellings}
+
+
+def _as_it_stands(told: Comment, there: Written | None) -> Comment | Nothing:
+    """The command of a comment that was told of: of this its id alone is taken."""
+    if there is None:
+        return Nothing(f"the forge has no comment {told.id} of anybody there")
+    line = command_line(there.body)
+    if line is None:
+        return Nothing(f"comment {told.id} is no command, as it stands at the forge")
+    return Comment(id=told.id, author=there.author, text=line, at=there.at)
 
 
 def _fault(delivery: StoredDelivery) -> Transient:

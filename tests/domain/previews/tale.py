@@ -75,11 +75,11 @@ class Tale:
         self.hint()
         self.give(Looked(look=self.state.wanted, pull=shown, verdict=verdict))
 
-    def command(self, name, argument="", *, permission="write", sha=FIRST):
+    def command(self, name, argument="", *, permission="write", sha=FIRST, comment=None):
         self.deliveries += 1
         given = CommandGiven(
             origin=ORIGIN,
-            comment=f"c{self.deliveries}",
+            comment=comment or f"c{self.deliveries}",
             command=name,
             argument=argument,
             by="ada",

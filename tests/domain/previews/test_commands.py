@@ -11,9 +11,12 @@ from twin.domain.previews.inputs import (
     SlotGranted,
 )
 from twin.domain.previews.judging import Verdict
+from twin.domain.previews.pull_request import MOST_HEARD
 from twin.domain.previews.standing import wish
 from twin.domain.previews.words import publication
 from twin.domain.steps import FireTimer
+
+OTHER = FIRST[:12] + "f" * 28
 
 
 @pytest.fixture
@@ -39,11 +42,26 @@ class TestAFork:
         fork.see("ready")
         fork.look(pull(head_repository="eve/web", head_sha=SECOND))
         assert wish(fork.state) is None, "nothing changes"
-        assert f"/twin allow {SECOND[:12]}" in publication(fork.state, "comment").body
+        assert f"`/twin allow {SECOND}`" in publication(fork.state, "comment").body
         fork.command("allow", sha=FIRST)
         assert not fork.state.answer.ok, "what was pushed since they looked is not meant"
         fork.command("allow", sha=SECOND)
         fork.deploy()
+
+    @pytest.mark.parametrize(
+        ("named", "seen", "allowed"),
+        [
+            (FIRST[:7], OTHER, False),  # they saw one that begins alike
+            (FIRST[:12], OTHER, False),
+            (FIRST[:12], None, False),
+            (FIRST[:7], FIRST, True),
+            (FIRST.upper(), OTHER, True),  # the whole id names one alone
+            (FIRST, None, True),
+        ],
+    )
+    def test_is_allowed_by_the_commit_they_saw_or_by_the_whole_of_its_id(self, fork, named, seen, allowed):
+        fork.command("allow", named, sha=seen)
+        assert (fork.state.allowed is not None) == fork.state.answer.ok == allowed, fork.answer
 
     @pytest.mark.parametrize("permission", ["none", "read"])
     def test_is_allowed_by_nobody_without_the_right(self, fork, permission):
@@ -107,6 +125,35 @@ def test_what_cannot_be_done_is_answered(tale, name, argument, says):
     assert says in tale.answer
     assert wish(tale.state) == before
     assert list(tale.tasks) == ["publish:comment"]
+
+
+def test_an_old_command_is_not_carried_out_again_however_much_was_heard_since(tale):
+    tale.ready()
+    tale.command("destroy", comment="7")
+    tale.command("redeploy", comment="8")
+    for _ in range(2 * MOST_HEARD):
+        tale.hint()
+    assert tale.command("destroy", comment="7") == ()
+    for number in range(9, 9 + 2 * MOST_HEARD):
+        assert tale.command("status", comment=str(number)) != ()
+    assert tale.command("destroy", comment="7") == ()
+    assert tale.state.ended is None
+    assert len(tale.state.heard) == 2 * MOST_HEARD, "the memory is bounded"
+
+
+def test_commands_count_in_whatever_order_they_come(tale):
+    tale.ready()
+    said = [*range(11, 11 + MOST_HEARD), 9, 10, 100, 99, 1000]  # by number: as texts, 100 comes before 99
+    for number in said:
+        taken = tale.command("status", comment=str(number))
+        assert (taken == ()) == (number in (9, 10)), f"{number}: only what is below all that are remembered is late"
+    for number in said:
+        assert tale.command("status", comment=str(number)) == ()
+    few = Tale()
+    few.ready()
+    assert few.command("redeploy", comment="11") != ()
+    assert few.command("destroy", comment="10") != (), "a burst overtakes itself"
+    assert few.command("redeploy", comment="11") == few.command("destroy", comment="10") == ()
 
 
 def test_a_comment_is_taken_once_and_a_closed_one_takes_none(tale):

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from twin.domain.digest import digest
 from twin.domain.pulls import Permission, Pull
 from twin.domain.targets import Target
-from twin.ports.forge import Forge, Listing, Report
+from twin.ports.forge import Comment, Forge, Listing, Report
 
 REPOSITORY = "acme/guestbook"
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -20,7 +20,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 class ModelForge:
     """See `twin.ports.forge.Forge`. `failing`: what the next calls raise, by their name; `losing`: what they raise
     after they have done it. `threads`: the comments below each pull request; `reports` and `deployed`: what was said of
-    a commit last, by its context or environment."""
+    a commit last, by its context or environment. `written`: what people wrote, by number and id."""
 
     def __init__(self) -> None:
         self.pulls: dict[int, Pull] = {}
@@ -29,6 +29,7 @@ class ModelForge:
         self.threads: dict[int, list[str]] = {}
         self.reports: dict[tuple[str, str], Report] = {}
         self.deployed: dict[tuple[str, str], Report] = {}
+        self.written: dict[tuple[int, int], Comment] = {}
         self.failing: dict[str, list[Exception]] = {}
         self.losing: dict[str, list[Exception]] = {}
         self.calls: list[str] = []
@@ -94,6 +95,10 @@ class ModelForge:
     async def changed_paths(self, repository: str, number: int) -> tuple[str, ...] | None:
         self._call("changed_paths")
         return self.paths
+
+    async def comment(self, repository: str, number: int, comment: int) -> Comment | None:
+        self._call("comment")
+        return self.written.get((number, comment))
 
     async def permission(self, repository: str, login: str) -> Permission:
         return "write"

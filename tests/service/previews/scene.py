@@ -76,6 +76,8 @@ class Scene:
     async def command(self, text: str, number: int = 42, permission: Any = "write") -> None:
         self._deliveries += 1
         command, _, argument = text.partition(" ")
+        row = await self.world.store.entity(PULL_REQUEST.kind, pull_id("guestbook", number))
+        known = row.state.pull if row is not None else None
         given = CommandGiven(
             origin=self.origin(number),
             comment=f"c{self._deliveries}",
@@ -83,6 +85,7 @@ class Scene:
             argument=argument,
             by="bo",
             permission=permission,
+            sha=known.head_sha if known is not None else None,
         )
         await self.give(number, given)
 

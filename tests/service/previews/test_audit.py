@@ -21,6 +21,7 @@ from twin.domain.previews.names import pull_id
 from twin.domain.previews.pulls import PULL_REQUEST
 from twin.domain.targets import Target
 from twin.ports.deliveries import Comment, News, Nothing
+from twin.ports.forge import Comment as Written
 from twin.ports.store import EventFilter, Tx
 from twin.service.inbox_errands import InboxErrands
 from twin.service.inboxes import Delivered, Inboxes
@@ -35,7 +36,7 @@ VIEWER = Principal("vi", (("shop", "viewer"),))
 def translate(event: str, headers: Mapping[str, str], body: bytes) -> News | Nothing:
     """The model forge writes a number, and what somebody commented."""
     told = json.loads(body)
-    comment = Comment(id=told["id"], author="bo", text=told["text"]) if "text" in told else None
+    comment = Comment(id=str(told["id"]), author="bo", text=told["text"]) if "text" in told else None
     return News(what=event, hosts=("forge.test",), repository=REPOSITORY, number=told["number"], comment=comment)
 
 
@@ -51,7 +52,11 @@ class Delivering(Scene):
         )
 
     async def deliver(self, delivery: str, **told: Any) -> None:
-        body = json.dumps({"number": 42, **told}).encode()
+        told = {"number": 42, **told}
+        if "text" in told:
+            written = Written(author="bo", body=told["text"], at=self.world.clock.now())
+            self.forge.written[told["number"], told["id"]] = written
+        body = json.dumps(told).encode()
         await self.inboxes.take(Delivered(target=FORGE, id=delivery, event="news", headers={}, body=body))
         await self.settle()
 
@@ -82,7 +87,7 @@ async def test_all_of_a_pull_request_and_nothing_else(scene: Delivering) -> None
     for number, sha in ((42, A), (43, B)):
         scene.forge.open(number, sha)
         await scene.deliver(f"opened-{number}", number=number)
-    await scene.deliver("command", id="c1", text="/twin extend 2d")
+    await scene.deliver("command", id=1, text="/twin extend 2d")
     env = await scene.environment()
     assert env is not None
     by_hand = await scene.world.send(env.id, "scale", component="app", replicas=2)

@@ -15,6 +15,7 @@ from twin.domain.errors import Problem
 from twin.domain.naming import check_component_name
 from twin.domain.near import near_misses
 from twin.domain.previews.events import CommandTaken
+from twin.domain.previews.hearing import was_heard
 from twin.domain.previews.inputs import CommandGiven
 from twin.domain.previews.pull_request import PullRequest
 from twin.domain.previews.standing import standing
@@ -35,6 +36,7 @@ COMMANDS: dict[str, Permission] = {
 LONGEST_ARGUMENT = 100
 LONGEST_EXTENSION = 30 * 86_400.0
 
+_LONGEST_LINE = 500
 _LINE = re.compile(r"/twin(?:[ \t]+(\S{1,30})(?:[ \t]+(.*))?)?[ \t]*", re.ASCII)
 _SHA = re.compile(r"[0-9a-f]{7,64}", re.ASCII)
 _LEVELS: tuple[Permission, ...] = get_args(Permission)
@@ -58,15 +60,25 @@ class _Taken(Struct, frozen=True, kw_only=True):
 def parse_command(text: str) -> Command | None:
     """The command of a comment: its first line that is not blank begins with `/twin`. None if there is none, so that
     what quotes a command, or speaks of one, gives none."""
-    line = next((line for line in text[:10_000].splitlines() if line.strip()), "").rstrip()
-    if (found := _LINE.fullmatch(line)) is None:
+    if (found := _LINE.fullmatch(_first_line(text))) is None:
         return None
     return Command((found[1] or "status").lower(), (found[2] or "").strip()[:LONGEST_ARGUMENT])
 
 
+def command_line(text: str) -> str | None:
+    """The line of a comment that is its command, to be shown and read again; None if there is none, or if it is longer
+    than a line that somebody writes, or holds what cannot be shown."""
+    line = _first_line(text)
+    return line if parse_command(line) is not None and len(line) <= _LONGEST_LINE and line.isprintable() else None
+
+
+def _first_line(text: str) -> str:
+    return next((line for line in text[:10_000].splitlines() if line.strip()), "").rstrip()
+
+
 def take(state: PullRequest, given: CommandGiven, context: Context) -> Iterator[CommandTaken]:
     """What a command does, or why it does nothing: either is answered, once."""
-    if heard_as(given.comment) in state.heard:
+    if was_heard(state, given.comment):
         return
     taken = _refused(state, given) or _taken(state, given)
     yield CommandTaken(
@@ -82,11 +94,6 @@ def take(state: PullRequest, given: CommandGiven, context: Context) -> Iterator[
         until=context.now + taken.until if taken.until is not None else None,
         logs=taken.logs,
     )
-
-
-def heard_as(comment: str) -> str:
-    """Under what a comment is remembered, beside deliveries."""
-    return f"comment:{comment}"
 
 
 def _refused(state: PullRequest, given: CommandGiven) -> _Taken | None:
@@ -147,18 +154,19 @@ def _logs(state: PullRequest, argument: str) -> _Taken:
 
 
 def _allowed(state: PullRequest, given: CommandGiven) -> _Taken:
-    """A commit, named by whoever allows it or the one that they saw: never one that was pushed since."""
+    """The commit that was the last one known when the command was written, and is so still: never one that was pushed
+    since. Another one is meant only by the whole of its id: a stranger can make two commits that begin alike."""
     pull = state.pull
     if pull is not None and not pull.is_fork:
         return _no("it does not come from a fork, so that it needs no leave.")
     named = given.argument.lower()
     if named and not _SHA.fullmatch(named):
-        return _no(f"{given.argument} is no commit; for example: /twin allow 1a2b3c4.")
+        return _no(f"{given.argument} is no commit; name it as it is shown here, or say /twin allow alone.")
     head = pull.head_sha if pull is not None else given.sha
     if head is None:
-        return _no("its commit is not known yet; name it: /twin allow 1a2b3c4.")
-    if not head.startswith(named) or (not named and given.sha != head):
-        return _no(f"its last commit is {head[:12]} by now; look at it, then: /twin allow {head[:12]}.")
+        return _no("its commit is not known yet; wait until it is shown here, and look at it.")
+    if named != head and not (given.sha == head and head.startswith(named)):
+        return _no(f"its last commit is {head[:12]} by now; look at it, then: /twin allow {head}")
     return _Taken(text=f"commit {head[:12]} may run. The next one will need leave of its own.", sha=head)
 
 

@@ -6,9 +6,9 @@ from msgspec.structs import replace
 
 from twin.domain.operations import BlockRaised
 from twin.domain.previews import events as happened
-from twin.domain.previews.commands import heard_as
 from twin.domain.previews.events import Event
-from twin.domain.previews.pull_request import MOST_HEARD, UNSURE, Allowed, Answer, Done, Ended, Preview, PullRequest
+from twin.domain.previews.hearing import with_comment, with_delivery
+from twin.domain.previews.pull_request import UNSURE, Allowed, Answer, Done, Ended, Preview, PullRequest
 from twin.domain.previews.standing import is_sure, standing, wish
 
 
@@ -43,7 +43,7 @@ def _counted(state: PullRequest) -> PullRequest:
 def _after(state: PullRequest, event: Event) -> PullRequest:
     match event:
         case happened.PullHinted(delivery=delivery, look=look):
-            return replace(state, wanted=look, heard=_heard(state, delivery))
+            return replace(state, wanted=look, heard=with_delivery(state, delivery))
         case happened.PullLooked():
             return _looked(state, event)
         case happened.SecondLookWanted(look=look):
@@ -106,7 +106,7 @@ def _commanded(state: PullRequest, event: happened.CommandTaken) -> PullRequest:
         at=event.at,
         logs=event.logs,
     )
-    after = replace(state, wanted=event.look, heard=_heard(state, heard_as(event.comment)), answer=answer)
+    after = replace(state, wanted=event.look, heard=with_comment(state, event.comment), answer=answer)
     if event.refusal:
         return after
     if event.command != "status":  # anybody may ask
@@ -141,10 +141,6 @@ def _published(state: PullRequest, event: happened.PreviewPublished) -> PullRequ
     if state.answer is None or event.asked != state.answer.comment:
         return after
     return replace(after, answer=replace(state.answer, logs=None))
-
-
-def _heard(state: PullRequest, what: str) -> tuple[str, ...]:
-    return (*state.heard, what)[-MOST_HEARD:]
 
 
 def _without(state: PullRequest, *tasks: str) -> PullRequest:

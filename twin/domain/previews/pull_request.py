@@ -20,7 +20,8 @@ UNSURE = ""
 """The digest of what a sink shows while it is being told, and after that was not seen to succeed."""
 
 MOST_HEARD = 64
-"""So many deliveries and comments are remembered. One that comes again later costs a look and changes nothing."""
+"""So many deliveries are remembered, and so many comments. A delivery that comes again later costs a look and changes
+nothing; a comment is never taken again."""
 
 
 class Origin(Struct, frozen=True, kw_only=True):
@@ -134,7 +135,8 @@ class PullRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     the forge says that there is no such pull request. `leaving_since`: when an answer said first that it should have
     no preview; `second`: the look whose answer makes that sure, `sure`: that it did. `offered`: the life in which a
     deployment may have begun. `news` and `seen` number the looks at the environment in the same way. `heard`: the
-    deliveries and comments that were taken. `tellings` counts how often each sink was begun to be told.
+    deliveries and comments that were taken, as `twin.domain.previews.hearing` keeps them. `tellings` counts how often
+    each sink was begun to be told.
     """
 
     id: str

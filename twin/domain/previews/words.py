@@ -283,7 +283,7 @@ def _paragraphs(state: PullRequest) -> Iterator[str]:
 def _reasons(state: PullRequest, now: str) -> Iterator[str]:
     verdict = state.verdict
     if now == "waits for leave" and state.pull is not None:
-        yield f"Who has read the commit: `/twin allow {_sha(state.pull.head_sha)}`"
+        yield f"Who has read the commit: `/twin allow {_whole_sha(state.pull.head_sha)}`"
     if now == "queued":
         yield plain(reason(state) or "")
     if now == "invalid" and verdict is not None and verdict.problem is not None:
@@ -322,7 +322,11 @@ def _time(at: datetime) -> str:
 
 
 def _sha(sha: str) -> str:
-    return re.sub(r"[^0-9a-zA-Z]", "", sha)[:12]
+    return _whole_sha(sha)[:12]
+
+
+def _whole_sha(sha: str) -> str:
+    return re.sub(r"[^0-9a-zA-Z]", "", sha)
 
 
 def _link(url: str) -> str | None:

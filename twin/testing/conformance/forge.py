@@ -7,7 +7,7 @@ A forge's author subclasses it, gives a fixture `world` (a `ForgeWorld`) and fil
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from msgspec.structs import replace
@@ -146,6 +146,33 @@ class ForgeConformance(ForgeTrouble):
             await forge.changed_paths(world.repository, 9999)
 
     # who and what
+
+    async def test_comment_is_told_as_it_stands_there(self, world: ForgeWorld, forge: Forge) -> None:
+        number, other = await world.open_pull(), await world.open_pull()
+        before = datetime.now(UTC) - timedelta(minutes=5)
+        written = await world.comment(number, "/twin status\n\nplease, ä")
+        ours = await world.comment(number, "and we", ours=True)
+        (visitor, _), _ = await world.comments(number)
+        told = await forge.comment(world.repository, number, written)
+        assert told is not None
+        assert (told.author, told.body) == (visitor, "/twin status\n\nplease, ä")
+        assert told.at.utcoffset() == timedelta()
+        assert before < told.at < before + timedelta(minutes=30)
+        by_us = await forge.comment(world.repository, number, ours)
+        assert by_us is not None
+        assert (by_us.author, by_us.body) == (world.us, "and we")
+
+        assert await forge.comment(world.repository, other, written) is None, "it is of another pull request"
+        elsewhere = await world.comment_elsewhere("/twin destroy")
+        assert await forge.comment(world.repository, number, elsewhere) is None, "it is of another repository"
+        assert await forge.comment(world.repository, number, 2**52) is None
+
+        await world.edit_comment(written, "never mind")
+        edited = await forge.comment(world.repository, number, written)
+        assert edited is not None
+        assert (edited.author, edited.body, edited.at) == (visitor, "never mind", told.at)
+        await world.delete_comment(written)
+        assert await forge.comment(world.repository, number, written) is None
 
     async def test_permissions(self, world: ForgeWorld, forge: Forge) -> None:
         levels: tuple[Permission, ...] = ("read", "write", "admin")

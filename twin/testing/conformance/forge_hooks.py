@@ -30,6 +30,7 @@ USES: dict[str, Use] = {
     "pull": lambda forge, repository, number, sha: forge.pull(repository, number),
     "open_pulls": lambda forge, repository, number, sha: forge.open_pulls(repository),
     "changed_paths": lambda forge, repository, number, sha: forge.changed_paths(repository, number),
+    "comment": lambda forge, repository, number, sha: forge.comment(repository, number, 1),
     "permission": lambda forge, repository, number, sha: forge.permission(repository, "somebody"),
     "content": lambda forge, repository, number, sha: forge.content(repository, "README.md", sha),
     "put_comment": lambda forge, repository, number, sha: forge.put_comment(repository, number, MARKER, "hello"),
@@ -97,8 +98,20 @@ class ForgeWorld(Protocol):
         """Give the repository another name, which stands in `repository` from now on; the old one."""
         ...
 
-    async def comment(self, number: int, body: str, *, ours: bool = False) -> None:
-        """Comment, as somebody else or with our credential."""
+    async def comment(self, number: int, body: str, *, ours: bool = False) -> int:
+        """Comment, as somebody else or with our credential; the id of the comment."""
+        ...
+
+    async def comment_elsewhere(self, body: str) -> int:
+        """Comment on something in another repository that our credential may see; the id of the comment."""
+        ...
+
+    async def edit_comment(self, comment: int, body: str) -> None:
+        """Whoever wrote it makes something else of it."""
+        ...
+
+    async def delete_comment(self, comment: int) -> None:
+        """Delete it."""
         ...
 
     async def comments(self, number: int) -> list[tuple[str, str]]:

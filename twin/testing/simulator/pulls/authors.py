@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 from msgspec.structs import replace
@@ -19,7 +18,7 @@ from twin.testing.simulator.process import Died, Process
 from twin.testing.simulator.pulls.mail import Mail
 from twin.testing.simulator.pulls.truth import TARGET, ForgeTruth, Key
 from twin.testing.simulator.setting import Fate, Setting
-from twin.testing.simulator.virtual_loop import START, spawn
+from twin.testing.simulator.virtual_loop import spawn
 
 _OPERATOR = Principal("olga", (("*", "admin"),))
 
@@ -201,8 +200,8 @@ class Authors:
         author = random.choice(("ada", "bo", "bo", "eve"))
         written = self._truth.write(key, author, text)
         if text.startswith("/twin"):
-            at = START + timedelta(seconds=asyncio.get_running_loop().time())
-            comment = Comment(id=str(written.id), author=author, text=text, at=at)
+            # What is delivered lies of all but the id: the forge is asked.
+            comment = Comment(id=str(written.id), author="bo", text="/twin destroy")
             self._mail.post(key, "issue_comment.created", comment)
         if pull.is_fork and random.random() < 0.2:  # and at once something else
             self._push(key)

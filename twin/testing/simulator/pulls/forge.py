@@ -15,6 +15,7 @@ from twin.domain.targets import Target
 from twin.forges import sticky
 from twin.forges.listing import Mark, Page, whole
 from twin.forges.sticky import Comment
+from twin.ports.forge import Comment as Written
 from twin.ports.forge import Listing, Report
 from twin.testing.simulator.journal import Journal
 from twin.testing.simulator.pulls.truth import HOST, MEMBERS, ONE_OF_US, TARGET, ForgeTruth, Key, denies
@@ -78,6 +79,13 @@ class SimulatedForge:
         """Always the same."""
         await self._pass(f"paths of {number}")
         return ("app.py",)
+
+    async def comment(self, repository: str, number: int, comment: int) -> Written | None:
+        """As it stands there."""
+        await self._pass(f"comment {comment}")
+        found = self._truth.written((repository, number), comment)
+        await self._caller.passage("an answer")
+        return found
 
     async def permission(self, repository: str, login: str) -> Permission:
         """Members write."""

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from twin.domain.previews.commands import Command, parse_command
 from twin.domain.pulls import Pull
 from twin.forges.sticky import Comment
+from twin.ports import forge
 from twin.ports.forge import Report
 from twin.testing.simulator.virtual_loop import START
 
@@ -49,6 +50,7 @@ class Written(Struct):
     id: int
     author: str
     body: str
+    at: float
 
 
 class ForgeTruth:
@@ -105,7 +107,7 @@ class ForgeTruth:
     def write(self, key: Key, author: str, text: str) -> Written:
         """Somebody comments."""
         self._ids += 1
-        written = Written(self._ids, author, text)
+        written = Written(self._ids, author, text, _now())
         self.comments.setdefault(key, []).append(written)
         match parse_command(text):
             case Command(name="allow", argument=named) if author in MEMBERS:
@@ -146,6 +148,13 @@ class ForgeTruth:
             for each in self.comments.get(key, ())
             if each.author == ONE_OF_US
         )
+
+    def written(self, key: Key, comment: int) -> forge.Comment | None:
+        """What somebody wrote."""
+        found = next((each for each in self.comments.get(key, ()) if each.id == comment), None)
+        if found is None:
+            return None
+        return forge.Comment(author=found.author, body=found.body, at=START + timedelta(seconds=found.at))
 
     def edit(self, key: Key, comment: int, body: str) -> bool:
         """Another body; False if it is gone."""
