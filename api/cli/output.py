@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -9,8 +10,9 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.padding import Padding
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -22,6 +24,9 @@ _NARROW = 60
 
 _UNBOUNDED = 10_000
 """Columns where there is no terminal: nothing is folded or cut for a script."""
+
+_COMMANDING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""What a terminal obeys instead of showing it, or reads backwards."""
 
 STYLES = {
     "ready": "green",
@@ -53,6 +58,16 @@ class Format(StrEnum):
 
     TABLE = "table"
     JSON = "json"
+
+
+class _Console(Console):
+    """Shows what strangers have written, such as the title of a pull request, and obeys none of it."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Everything that is printed comes through here, before it gets its colours."""
+        for segment in super().render(renderable, options):
+            text = segment.text if segment.control else _COMMANDING.sub("\ufffd", segment.text)
+            yield Segment(text, segment.style, segment.control)
 
 
 class Screen:
@@ -170,7 +185,7 @@ def clock(at: datetime) -> str:
 
 
 def _console(terminal: bool, *, stderr: bool) -> Console:
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=None if terminal else _UNBOUNDED)
+    return _Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=None if terminal else _UNBOUNDED)
 
 
 def _plain(text: str | Text, style: str) -> Text:

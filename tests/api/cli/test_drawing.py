@@ -16,6 +16,7 @@ from api.cli.following import drawing
 from api.cli.output import Screen
 from api.cli.plans import show_plan
 from api.cli.progress import Progress
+from twin.domain.errors import Invalid
 from twin.domain.identity import TWIN
 from twin.ports.provider import Change
 from twin.service.views import (
@@ -187,3 +188,16 @@ def test_a_plan_shows_what_follows(screen: Screen) -> None:
     shown = written(screen.out)
     assert shown.index("issue db") < shown.index("apply app") < shown.index("retire db")
     assert "after app, not before 2026" in " ".join(shown.split())
+
+
+def test_what_strangers_write_commands_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    evil = "x\x1b]0;owned\x07\x1b[31mred\x1b[2J\x9b2J\u202eback"
+    screen = Screen()
+    screen.table(("PULL", "TITLE"), [("#1", evil)])
+    screen.text(evil)
+    screen.note(f"#1: {evil}", "yellow")
+    screen.problem(Invalid(evil, field=evil, mend=evil))
+    written = capsys.readouterr()
+    for shown in (written.out, written.err):
+        assert "owned" in shown
+        assert not set(shown) & set("\x1b\x07\x9b\u202e")
