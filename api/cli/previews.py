@@ -116,10 +116,13 @@ def configure(
     without_label: Annotated[list[str] | None, typer.Option(help="No preview with it; repeatable.")] = None,
     drafts: Annotated[bool, typer.Option("--drafts/--no-drafts", help="Whether drafts get previews.")] = False,
     max_live: Annotated[int, typer.Option(min=1, max=1000, help="Previews at the same time; others wait.")] = 5,
+    reconcile_every: Annotated[
+        str, typer.Option(help="How often the forge is asked for what no webhook told, such as 10m.")
+    ] = "5m",
     forks: Annotated[Forks, typer.Option(help="allow: once a member has commented /twin allow.")] = Forks.never,
     output: Output = None,
 ) -> None:
-    """Configure a preview source, or change the one of that name."""
+    """Configure a preview source, or anew the one of that name: what is left out goes back to its default."""
     session = Session.of(context, output)
     body: dict[str, Any] = {
         "forge": forge,
@@ -138,6 +141,7 @@ def configure(
         "excluded_labels": without_label or [],
         "drafts": drafts,
         "max_live": max_live,
+        "reconcile_every": reconcile_every,
         "forks": forks.value,
     }
     wanted = {key: value for key, value in body.items() if value is not None}

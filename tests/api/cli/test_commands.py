@@ -232,6 +232,8 @@ def test_a_forge_is_a_target_that_nothing_stands_on(twin: Twin, tmp_path: Path) 
     assert "acme/page at gitea/main" in twin("preview", "set", "page", *source, "--ttl", "2d").out
     assert "0 of 5" in twin("preview", "ls").out
     assert "Previews of page in project shop" in twin("preview", "show", "page").out
+    hourly = twin("preview", "set", "page", *source, "--reconcile-every", "1h", "--output", "json").json
+    assert (hourly["config"]["reconcile_every"], "ttl" in hourly["config"]) == (3600, False), "what is left out is gone"
     wrong = twin("preview", "set", "page", *source, "--ttl", "soon")
     assert (wrong.code, "ttl" in wrong.err) == (Exit.REFUSED, True)
     assert "being destroyed: 0" in twin("preview", "rm", "page").out
