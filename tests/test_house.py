@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -156,6 +157,35 @@ def test_what_pages_tell_to_type_is_there() -> None:
     assert not unknown
     in_readme = {where for where, _ in told if where.startswith("README.md")}
     assert "README.md: make run" in in_readme
+
+
+def quoted() -> Iterator[tuple[str, str]]:
+    """Commands with options, as pages and the program's own messages quote them: each up to its end, where it is."""
+    for path in [*pages(), *sorted((PROJECT / "providers").rglob("README.md")), *sources(*PACKAGES)]:
+        text = path.read_text().replace("\\\n", " ")
+        for line in re.findall(r"(?<![\w=])twin [a-z][^\n`\"|;]* --[a-z][^\n`\"|;]*", text):
+            for command in re.split(r"(?<![\w=])twin ", line.partition(" -- ")[0]):
+                yield shown(path), command
+
+
+def test_options_of_quoted_commands_are_there() -> None:
+    import typer
+
+    from api.cli.main import app
+
+    unknown, seen = list[str](), set[str]()
+    for where, command in quoted():
+        group: Any = typer.main.get_command(app)
+        for word in command.split():
+            group = getattr(group, "commands", {}).get(word, group)
+        if group.context_settings.get("ignore_unknown_options"):
+            continue  # it takes the options of others, too
+        known = {"--help", *(name for each in group.params for name in (*each.opts, *each.secondary_opts))}
+        told = set(re.findall(r"(?<!\S)--[a-z][a-z-]*", command))
+        unknown += [f"{where}: twin {command}: {name}" for name in told - known]
+        seen |= told
+    assert "--credential" in seen
+    assert not unknown
 
 
 def test_pages_point_at_what_exists() -> None:
