@@ -1,6 +1,7 @@
 """Where forges deliver. Nothing of a delivery is parsed here: it is measured, its signature is checked, it is kept.
 
-No token is asked for: the signature tells a forge of ours from a stranger, who learns nothing and changes nothing.
+No token is asked for: the signature tells a forge of ours from a stranger, who changes nothing, and learns nothing,
+not even which targets there are: at one that is not there, no signature is right.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import AsyncExitStack
+from secrets import token_hex
 from typing import Annotated, Any
 
 from litestar import Request, Router, post
@@ -89,21 +91,26 @@ async def take_delivery(
     place: Annotated[str, PathParameter(description="The place of its target: main, if that is named github/main")],
 ) -> Taken:
     """Take what a forge's webhook delivers. Signed with the secret of the forge's target; needs no token."""
-    target, known = f"{kind}/{place}", False
+    target = f"{kind}/{place}"
+    if kind not in FORMS:
+        problem = NotFound(f"no kind of forge is {kind[:50]!r}", field="kind", mend=f"It is one of {', '.join(FORMS)}.")
+        await _record(request, services, target, problem.message, known=False)
+        raise problem
+    secret, missing = await _secret(services, target)
     try:
-        form, secret = await _expected(services, kind, target)
-        known = True
         async with AsyncExitStack() as stack:
+            _check_signed(request, FORMS[kind], target)
             body = await _body(request, room, stack)
-            delivered = await _checked(request, form, secret, target, body)
+            delivered = await _checked(request, FORMS[kind], secret, target, body)
             taken = Taken(delivered.id, await services.inboxes.take(delivered))
-    except (NotFound, Unauthenticated, Malformed, TooSlow) as problem:
-        await _record(request, services, target, problem.message, known=known)
+    except (Unauthenticated, Malformed, TooSlow) as problem:
+        await _record(request, services, target, missing or problem.message, known=missing is None)
         raise
     except HTTPException as error:
         if error.status_code == HTTP_413_REQUEST_ENTITY_TOO_LARGE:
             most = services.settings.max_delivery_bytes
-            await _record(request, services, target, f"its body is larger than {most} bytes", known=known)
+            why = missing or f"its body is larger than {most} bytes"
+            await _record(request, services, target, why, known=missing is None)
         raise
     if not taken.new:
         sender, request_id = _sender(request)
@@ -111,10 +118,15 @@ async def take_delivery(
     return taken
 
 
-async def _expected(services: Services, kind: str, target: str) -> tuple[Form, str]:
-    if kind not in FORMS or "\0" in target:
-        raise NotFound(f"no kind of forge is {kind[:50]!r}", field="kind", mend=f"It is one of {', '.join(FORMS)}.")
-    return FORMS[kind], await services.inboxes.secret(target)
+async def _secret(services: Services, target: str) -> tuple[str, str | None]:
+    """What its deliveries are signed with. Where none are taken: what nobody knows, and why that is so."""
+    nobody_s = token_hex()
+    if "\0" in target:  # which no database is asked for
+        return nobody_s, "no target is named like that"
+    try:
+        return await services.inboxes.secret(target), None
+    except NotFound as problem:
+        return nobody_s, problem.message
 
 
 async def _body(request: Request[Any, Any, Any], room: Room, stack: AsyncExitStack) -> bytes:
@@ -136,17 +148,27 @@ async def _body(request: Request[Any, Any, Any], room: Room, stack: AsyncExitSta
     return b"".join(parts)
 
 
+def _check_signed(request: Request[Any, Any, Any], form: Form, target: str) -> None:
+    """Refuse what has no signature at all before its body is read."""
+    if not request.headers.get(form.signature.header):
+        raise _unsigned(form, target)
+
+
+def _unsigned(form: Form, target: str) -> Unauthenticated:
+    return Unauthenticated(
+        "its signature is missing or wrong",
+        field=form.signature.header,
+        mend=f"Give the webhook on the forge the {WEBHOOK_SECRET} of the target {target}, which must have one.",
+    )
+
+
 async def _checked(request: Request[Any, Any, Any], form: Form, secret: str, target: str, body: bytes) -> Delivered:
     """The delivery, if it is signed and says what it is."""
     headers = {name.lower(): value for name, value in request.headers.items()}
     fits = form.signature.fits
     right = fits(secret, headers, body) if len(body) < LARGE else await asyncio.to_thread(fits, secret, headers, body)
     if not right:
-        raise Unauthenticated(
-            "its signature is missing or wrong",
-            field=form.signature.header,
-            mend=f"Give the webhook on the forge the {WEBHOOK_SECRET} of the target {target}.",
-        )
+        raise _unsigned(form, target)
     for name, pattern in ((form.delivery, _ID), (form.event, _EVENT)):
         if pattern.fullmatch(headers.get(name, "")) is None:
             raise Malformed(f"{name} is missing or odd", field=name, mend="Have the forge itself deliver.")

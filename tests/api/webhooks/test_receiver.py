@@ -8,6 +8,7 @@ import zlib
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -139,10 +140,8 @@ async def test_a_forged_delivery_is_refused_recorded_and_changes_nothing(world: 
     assert await world.store.undone(GITHUB, limit=9) == ()
 
 
-@pytest.mark.parametrize(
-    "place", ["github/other", "github/deaf", "gitlab/main", "data/data-1", "github/%00", "github/..%2fmain", "github/é"]
-)
-async def test_an_unknown_place_is_not_found_whatever_is_sent_there(world: World, place: str) -> None:
+@pytest.mark.parametrize("place", ["gitlab/main", "data/data-1", "github/..%2fmain"])
+async def test_what_is_no_place_of_a_forge_is_not_found_whatever_is_sent_there(world: World, place: str) -> None:
     answer = await post(world, to=place)
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
     for refused in await refusals(world):
@@ -150,10 +149,26 @@ async def test_an_unknown_place_is_not_found_whatever_is_sent_there(world: World
     assert await inbox_events(world) == []
 
 
+@pytest.mark.parametrize("place", ["other", "deaf", "%00", "é"])
+@pytest.mark.parametrize("headers", [from_github(BODY), {}], ids=["signed", "unsigned"])
+async def test_a_stranger_does_not_learn_which_targets_there_are(world: World, place: str, headers: Headers) -> None:
+    there = await post(world, BODY, from_github(BODY, secret="a guess") if headers else {})
+    answer = await post(world, BODY, headers, to=f"github/{place}")
+    assert answer.status_code == there.status_code == 401
+    told, known = answer.json(), there.json()
+    for each in (told, known):
+        each["mend"], each["request_id"] = each["mend"].replace(f"github/{unquote(place)}", GITHUB), ""
+    assert told == known
+    assert answer.headers.keys() == there.headers.keys()
+    reasons = {refused.event.details["reason"] for refused in await refusals(world)}
+    assert len(reasons) == 2, "the history tells which it is"
+    assert await inbox_events(world) == []
+
+
 async def test_a_secret_that_is_empty_is_none(world: World) -> None:
     sealed = world.vault.seal(PLATFORM_ID, GITHUB, 2, "webhook_secret", "")
     await world.store.transact(lambda tx: tx.put_secret(PLATFORM_ID, GITHUB, 2, "webhook_secret", sealed))
-    assert (await post(world, BODY, from_github(BODY, secret=""))).status_code == 404
+    assert (await post(world, BODY, from_github(BODY, secret=""))).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -176,7 +191,7 @@ async def test_a_delivery_must_say_what_it_is(world: World, header: str, value: 
 async def test_a_flood_of_forged_deliveries_leaves_a_few_lines_in_the_history(world: World) -> None:
     for number in range(60):
         assert (await post(world, BODY, from_github(BODY, secret=f"guess {number}"))).status_code == 401
-        assert (await post(world, to=f"github/place-{number}")).status_code == 404
+        assert (await post(world, to=f"github/place-{number}")).status_code == 401
     targets = [refused.event.details["target"] for refused in await refusals(world)]
     assert targets.count(GITHUB) <= AT_ONCE + 3
     assert len(targets) <= 2 * (AT_ONCE + 3), "places that strangers invent count as one"
@@ -248,6 +263,17 @@ async def test_thirty_megabytes_are_refused_before_they_are_sent(world: World) -
     (refused,) = await refusals(world)
     assert refused.event.details["target"] == GITHUB
     assert await inbox_events(world) == []
+
+
+async def test_what_is_not_signed_at_all_is_refused_before_it_is_sent(world: World) -> None:
+    async with world.served() as http:
+        for target in (GITHUB, "github/other"):
+            wire = await Wire.to(http)
+            await wire.head({"X-GitHub-Event": "pull_request", "Content-Length": "1000"}, to=target)
+            status, told = await wire.answer()
+            await wire.close()
+            assert (status, told["code"]) == (401, "unauthenticated")
+    assert len(await refusals(world)) == 2
 
 
 async def test_thirty_megabytes_in_pieces_are_refused_as_soon_as_they_are_too_many(world: World) -> None:
