@@ -48,6 +48,7 @@ class Repository(Struct):
 
     full_name: str
     html_url: str
+    id: Number | None = None
 
 
 class Base(Struct):
@@ -146,6 +147,7 @@ def of_pull_request(told: PullRequestEvent) -> News:
         hosts=_hosts(told.repository.html_url, told.pull_request.html_url, base.html_url),
         repository=_repository(told.repository, base),
         number=told.number,
+        repository_id=told.repository.id,
     )
 
 
@@ -160,7 +162,14 @@ def of_comment(told: CommentEvent) -> News | Nothing:
     if isinstance(given, Nothing):
         return given
     what = _what("issue_comment", told.action)
-    return News(what=what, hosts=hosts, repository=repository, number=told.issue.number, comment=given)
+    return News(
+        what=what,
+        hosts=hosts,
+        repository=repository,
+        number=told.issue.number,
+        comment=given,
+        repository_id=told.repository.id,
+    )
 
 
 def _what(event: str, action: str) -> str:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
+from twin.domain import pulls
 from twin.domain.pulls import Pull
 from twin.forges.listing import Contradiction
 from twin.ports import forge
@@ -22,10 +23,16 @@ class User(Struct):
 
 
 class Repository(Struct):
-    """The repository of a branch."""
+    """A repository."""
 
     id: int
     full_name: str
+
+    def told(self, asked: str) -> pulls.Repository:
+        """As the twin sees it: under the name that it was asked for by, unless it has another one now. Names are the
+        same in capitals."""
+        name = asked if self.full_name.casefold() == asked.casefold() else self.full_name
+        return pulls.Repository(id=self.id, name=name)
 
 
 class Branch(Struct):
@@ -65,8 +72,12 @@ class PullRequest(Struct):
             raise Contradiction(f"pull request {self.number} is {self.state}")
         if not self.head.sha:
             raise Contradiction(f"pull request {self.number} has no commit yet")
+        if self.base.repo is None:
+            raise Contradiction(f"pull request {self.number} is of no repository")
+        home = self.base.repo.told(repository)
         return Pull(
-            repository=repository,
+            repository=home.name,
+            repository_id=home.id,
             number=self.number,
             state="open" if self.state == "open" else "merged" if self.merged else "closed",
             draft=self.draft,
@@ -74,19 +85,18 @@ class PullRequest(Struct):
             author=self.user.login if self.user else "ghost",
             head_sha=self.head.sha,
             head_branch=self.head.label or self.head.ref,
-            head_repository=self._head_repository(repository),
+            head_repository=self._head_repository(home),
             base_branch=self.base.ref,
             labels=tuple(sorted(label.name for label in self.labels or ())),
             url=self.html_url,
             updated_at=self.updated_at.astimezone(UTC),
         )
 
-    def _head_repository(self, repository: str) -> str | None:
+    def _head_repository(self, home: pulls.Repository) -> str | None:
         """By id, for names change: a repository that was renamed answers under its old name too."""
         if self.head.repo is None:
             return None
-        same = self.base.repo is not None and self.head.repo.id == self.base.repo.id
-        return repository if same else self.head.repo.full_name
+        return home.name if self.head.repo.id == home.id else self.head.repo.full_name
 
 
 class ChangedFile(Struct):

@@ -11,7 +11,7 @@ from providers.gitea.client import Client
 from providers.gitea.comments import PullComments
 from providers.gitea.spec import PROVIDER, Config, Credentials
 from twin.domain.errors import Terminal
-from twin.domain.pulls import Outcome, Permission, Pull
+from twin.domain.pulls import Outcome, Permission, Pull, Repository
 from twin.domain.targets import Target
 from twin.forges import failures, names, sticky
 from twin.forges.configured import read
@@ -47,6 +47,13 @@ class GiteaForge:
             return found.told(repository)
         except Contradiction as error:
             raise failures.not_understood(self._client.name, str(error)) from None
+
+    async def repository(self, repository: str) -> Repository:
+        """See `twin.ports.forge`."""
+        found = await self._client.get(answers.Repository, repository, "")
+        if found is None:
+            raise failures.hidden(self._client.name, repository)
+        return found.told(repository)
 
     async def open_pulls(self, repository: str, mark: str | None = None) -> Listing:
         """See `twin.ports.forge`. Gitea knows no conditional requests: all is read, and compared by its digest."""

@@ -14,7 +14,7 @@ from providers.github.comments import PullComments
 from providers.github.deployments import Deployments
 from providers.github.spec import Config, Credentials
 from twin.domain.errors import Terminal
-from twin.domain.pulls import Outcome, Permission, Pull
+from twin.domain.pulls import Outcome, Permission, Pull, Repository
 from twin.forges import failures, names, sticky
 from twin.forges.limits import MOST_CONTENT, MOST_PATHS, shortened
 from twin.forges.listing import Contradiction, Mark, Page, whole
@@ -53,6 +53,13 @@ class GitHubForge:
         if found is not None and found.number != number:
             raise failures.not_understood(self._client.name, f"pull request {found.number} instead of {number}")
         return found
+
+    async def repository(self, repository: str) -> Repository:
+        """See `twin.ports.forge`."""
+        found = await self._client.get(answers.Repository, repository, lambda rest: rest.repos.async_get)
+        if found is None:
+            raise failures.hidden(self._client.name, repository)
+        return found.told(repository)
 
     async def open_pulls(self, repository: str, mark: str | None = None) -> Listing:
         """See `twin.ports.forge`. With a mark, each page is first asked for by its ETag, which costs nothing of the

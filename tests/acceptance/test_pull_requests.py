@@ -121,3 +121,19 @@ def test_the_guestbook_of_the_commit_lives_under_its_link(scene: OnGitea, tmp_pa
     scene.close(number)
     assert scene.ends(number, second)["id"] == view["id"]
     scene.has_no_debts()
+
+
+def test_a_repository_that_is_renamed_keeps_its_previews(scene: OnGitea, gitea: Gitea) -> None:
+    """Although another one takes its name at once."""
+    number, first = scene.pull({"page.txt": "first"})
+    view = scene.lives(number, first, "first")
+    owner, name = scene.repository.owner, scene.repository.full_name.split("/")[1]
+    scene.repository.rename(f"{name}-renamed")
+    usurper = gitea.repository(owner, name, private=True)
+    second = scene.push(number, {"page.txt": "second"})
+    assert scene.lives(number, second, "second")["id"] == view["id"]
+    scene.follow("gitea/main", scene.repository.full_name)
+    scene.close(number)
+    assert scene.ends(number, second)["id"] == view["id"]
+    scene.has_no_debts()
+    usurper.remove()

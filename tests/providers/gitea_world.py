@@ -284,6 +284,14 @@ class Repository:
         }
         return int(self.owner.call("POST", f"{self.path}/hooks", body)["id"])
 
+    def rename(self, name: str) -> None:
+        """Give it another name, of the same owner."""
+        before, self.full_name = self.full_name, f"{self.full_name.split('/')[0]}/{name}"
+        self.owner.call("PATCH", self.path, {"name": name})
+        self.path, self.url = f"/repos/{self.full_name}", self.url.replace(before, self.full_name)
+        if self._tree.exists():
+            self._git("remote", "set-url", "origin", self.url)
+
     def remove(self) -> None:
         """Delete it."""
         self.owner.call("DELETE", self.path)

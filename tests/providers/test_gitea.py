@@ -114,9 +114,8 @@ class GiteaWorld:
         self._heads[number][0].remove()
 
     async def rename(self) -> str:
-        old, new = self._it.full_name, f"renamed-{next(_numbers)}"
-        self._owner.call("PATCH", self._it.path, {"name": new})
-        self._it.full_name, self._it.path = f"shop/{new}", f"/repos/shop/{new}"
+        old = self._it.full_name
+        self._it.rename(f"renamed-{next(_numbers)}")
         return old
 
     async def comment(self, number: int, body: str, *, ours: bool = False) -> int:

@@ -92,7 +92,7 @@ class CountingPulls:
         self.broken: dict[int, Exception] = {}
         self.commands: list[tuple[str, Permission]] = []
 
-    async def sources(self, forge: str, repository: str) -> Sequence[PreviewSource]:
+    async def sources(self, forge: str, repository: str, repository_id: int | None) -> Sequence[PreviewSource]:
         self.looked += 1
         config = SourceConfig(forge=forge, repository=repository, project="shop", blueprint="guestbook")
         return [PreviewSource(name=each, config=config) for each in self.names if repository == "ada/shop"]

@@ -18,8 +18,8 @@ from twin.domain.previews.config import SourceConfig
 from twin.domain.previews.inputs import Looked
 from twin.domain.previews.pull_request import PullRequest
 from twin.domain.previews.pulls import PULL_REQUEST
-from twin.domain.previews.source import PREVIEW_SOURCE, Configure
-from twin.domain.pulls import Permission, Pull
+from twin.domain.previews.source import PREVIEW_SOURCE, Configure, RepositorySeen
+from twin.domain.pulls import Permission, Pull, Repository
 from twin.ports.forge import Comment
 from twin.ports.store import Claimed, EventFilter, Recorded
 from twin.service.changes import LocalChanges
@@ -39,6 +39,10 @@ class Forge:
 
     def __init__(self) -> None:
         self.comments: dict[tuple[int, int], Comment] = {}
+        self.repositories = {"ada/shop": Repository(id=7, name="ada/shop")}
+
+    async def repository(self, repository: str) -> Repository:
+        return self.repositories[repository]
 
     async def comment(self, repository: str, number: int, comment: int) -> Comment | None:
         return self.comments.get((number, comment))
@@ -77,6 +81,11 @@ class Setting:
     async def configure(self, name: str, repository: str = "ada/shop", forge: str = GITHUB, **more: Any) -> None:
         config = SourceConfig(forge=forge, repository=repository, project="shop", blueprint="guestbook", **more)
         given = Configure(name=name, config=config)
+        await self.store.transact(lambda tx: tx.transition(PREVIEW_SOURCE.kind, f"src_{name}", given, Cause(TWIN)))
+
+    async def know(self, name: str, repository: str) -> None:
+        """The forge has shown the source's repository like this."""
+        given = RepositorySeen(repository=Repository(id=7, name=repository), generation=1)
         await self.store.transact(lambda tx: tx.transition(PREVIEW_SOURCE.kind, f"src_{name}", given, Cause(TWIN)))
 
     async def deliver(self, payload: dict[str, Any], event: str = "pull_request") -> str:
@@ -292,3 +301,39 @@ async def test_however_much_is_delivered_of_a_pull_request_is_one_look(setting: 
     assert pull is not None
     assert (pull.wanted, pull.looked) == (30, 0)
     assert len([task for task in PULL_REQUEST.next_tasks(pull) if task.key == "look"]) == 1
+
+
+async def test_a_repository_is_known_by_its_id_once_that_was_seen(setting: Setting) -> None:
+    await setting.know("web", "ada/shop")
+    await setting.configure("unseen", repository="ada/site")
+    forge = setting.forge.repositories
+    forge |= {"ada/site": Repository(id=7, name="ada/site"), "ada/shop": Repository(id=8, name="ada/shop")}
+    await setting.deliver(pull_request(repository="ada/site"))
+    await setting.work()
+    assert await setting.pull() is not None, "it was renamed"
+    (*_, told) = await setting.events("src_web")
+    assert (told.type, told.event.repository) == ("repository_known", Repository(id=7, name="ada/site"))
+    assert await setting.pull("pr_unseen_42") is not None, "nothing but its name is known"
+    await setting.deliver(pull_request(43, repository_id=8))
+    await setting.deliver(comment("/twin destroy", 43, repository_id=8), "issue_comment")
+    await setting.work()
+    assert await setting.pull("pr_web_43") is None, "another repository has its old name"
+    assert [why for outcome, why in await setting.why() if outcome == "ignored"] == [
+        "no preview source names ada/shop",
+        "no preview source names ada/shop",
+    ]
+
+
+@pytest.mark.parametrize("repository", ["eve/own", "ada/shop"])
+async def test_the_id_in_a_delivery_is_not_believed_where_it_counts(setting: Setting, repository: str) -> None:
+    """Who may sign deliveries of one repository signs some of another, which has the source's name or its own."""
+    await setting.know("web", "ada/shop")
+    setting.forge.repositories[repository] = Repository(id=8, name=repository)
+    await setting.deliver(comment("/twin destroy", repository=repository), "issue_comment")
+    await setting.work()
+    if repository != "ada/shop":
+        await setting.deliver(pull_request(repository=repository))
+        await setting.work()
+    assert await setting.pull() is None
+    assert [each.type for each in await setting.events("src_web")] == ["source_configured", "repository_known"]
+    assert {why for _, why in await setting.why()} == {f"no preview source names {repository}"}

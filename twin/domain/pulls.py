@@ -16,8 +16,16 @@ Outcome = Literal["pending", "success", "failure", "inactive"]
 """How a deployment of a commit is. `inactive`: it was, and is no more."""
 
 
+class Repository(Struct, frozen=True, kw_only=True):
+    """A repository as its forge knows it now. It may be renamed, and another one take its name: `id` is its own."""
+
+    id: int
+    name: str
+
+
 class Pull(Struct, frozen=True, kw_only=True):
-    """One pull request at one moment. `head_repository` is None when the fork that it came from is gone."""
+    """One pull request at one moment. `repository` is called so now, whatever it was asked for by; `repository_id` is
+    None in what was kept before it was read. `head_repository` is None when the fork that it came from is gone."""
 
     repository: str
     number: int
@@ -32,6 +40,12 @@ class Pull(Struct, frozen=True, kw_only=True):
     labels: tuple[str, ...]
     url: str
     updated_at: datetime
+    repository_id: int | None = None
+
+    @property
+    def home(self) -> Repository | None:
+        """The repository that it asks to be merged into, if its id is known."""
+        return Repository(id=self.repository_id, name=self.repository) if self.repository_id is not None else None
 
     @property
     def is_fork(self) -> bool:

@@ -25,13 +25,15 @@ class Comment(Struct, frozen=True, kw_only=True):
 
 class News(Struct, frozen=True, kw_only=True):
     """Something happened to a pull request. `what` is said to have, for people alone (`pull_request.closed`). `hosts`
-    are those that the delivery claims to tell of, as `host` or `host:port`. `comment`: only if it is a command."""
+    are those that the delivery claims to tell of, as `host` or `host:port`. `repository_id`: if it is told. `comment`:
+    only if it is a command."""
 
     what: str
     hosts: tuple[str, ...]
     repository: str
     number: int
     comment: Comment | None = None
+    repository_id: int | None = None
 
 
 class Nothing(Struct, frozen=True):

@@ -4,7 +4,7 @@ Every call raises `Transient` if the forge cannot answer now (network, its own e
 `retry_after`), `Blocked` if a human must mend something first (a token that is refused, a repository that is not
 visible), `Terminal` if it can never succeed as asked (what is no repository's name, a file that is too large). A
 repository is named `owner/name`; a commit by the whole of its id, and one that the forge does not know is `Transient`:
-it may not have fetched it yet.
+it may not have fetched it yet. One that was renamed answers under its old name too, until another takes that.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from twin.domain.pulls import Outcome, Permission, Pull
+from twin.domain.pulls import Outcome, Permission, Pull, Repository
 from twin.domain.targets import Target
 
 
@@ -50,6 +50,10 @@ class Forge(Protocol):
     async def pull(self, repository: str, number: int) -> Pull | None:
         """The pull request as it is now. None only by the positive answer that it is not there: a repository that is
         not there either, or is hidden, raises `Blocked`."""
+        ...
+
+    async def repository(self, repository: str) -> Repository:
+        """Which one is called so, or was, and what it is called now."""
         ...
 
     async def open_pulls(self, repository: str, mark: str | None = None) -> Listing:

@@ -34,7 +34,7 @@ from twin.domain.inbox import (
 )
 from twin.domain.previews.commands import command_line
 from twin.domain.previews.source import PreviewSource
-from twin.domain.pulls import Permission
+from twin.domain.pulls import Permission, Repository
 from twin.ports.changes import Changes
 from twin.ports.clock import Clock
 from twin.ports.deliveries import Comment, News, Nothing, Translates, host_of
@@ -60,8 +60,9 @@ class Telling(Struct, frozen=True):
 class PullRequests(Protocol):
     """Where news go: to the pull requests of each preview source."""
 
-    async def sources(self, forge: str, repository: str) -> Sequence[PreviewSource]:
-        """The preview sources that name the repository, in the order in which their pull requests are locked."""
+    async def sources(self, forge: str, repository: str, repository_id: int | None) -> Sequence[PreviewSource]:
+        """The preview sources of the repository that is called so, and has that id if it is known, in the order in
+        which their pull requests are locked."""
         ...
 
     async def told(
@@ -93,18 +94,32 @@ class _Known:
         self._forges = forges
         self._pulls = pulls
         self._forge: Forge | None = None
-        self._sources: dict[str, Sequence[PreviewSource]] = {}
+        self._sources: dict[tuple[str, int | None], Sequence[PreviewSource]] = {}
+        self._homes: dict[str, Repository] = {}
 
     async def forge(self) -> Forge:
         """The one that delivered."""
         self._forge = self._forge or await self._forges.forge(self._target)
         return self._forge
 
-    async def sources(self, repository: str) -> Sequence[PreviewSource]:
-        """Those that name it."""
-        if repository not in self._sources:
-            self._sources[repository] = await self._pulls.sources(self._target, repository)
-        return self._sources[repository]
+    async def sources(self, news: News) -> Sequence[PreviewSource]:
+        """Those of its repository."""
+        key = (news.repository, news.repository_id)
+        if key not in self._sources:
+            self._sources[key] = await self._pulls.sources(self._target, *key)
+        return self._sources[key]
+
+    async def sure(self, news: News) -> News:
+        """With the repository as the forge knows it, if anything depends on that: whoever may sign deliveries of one
+        repository may sign what they like. A hint alone leads to a look, and to nothing else."""
+        sources = await self.sources(news)
+        renamed = any(source.repository.casefold() != news.repository.casefold() for source in sources)
+        if not renamed and (news.comment is None or all(source.known is None for source in sources)):
+            return news
+        if news.repository not in self._homes:
+            self._homes[news.repository] = await (await self.forge()).repository(news.repository)
+        home = self._homes[news.repository]
+        return replace(news, repository=home.name, repository_id=home.id)
 
 
 class InboxErrands:
@@ -197,13 +212,14 @@ class InboxErrands:
         home = host_of(forge.clone_url(news.repository))
         if strange := sorted(set(news.hosts) - {home}):
             return _ignore(f"it tells of {', '.join(strange)}, and {delivery.target} is {home}")
-        sources = await known.sources(news.repository)
+        if news.comment is not None and isinstance(before, Transient) and await known.sources(news):
+            raise before  # a forge that does not answer is not asked for each of many
+        news = await known.sure(news)
+        sources = await known.sources(news)
         if not sources:
             return _ignore(f"no preview source names {news.repository}")
         permission: Permission = "none"
         if news.comment is not None:
-            if isinstance(before, Transient):  # a forge that does not answer is not asked for each of many
-                raise before
             there = await forge.comment(news.repository, news.number, int(news.comment.id))
             commanded = _as_it_stands(news.comment, there)
             if isinstance(commanded, Nothing):

@@ -8,14 +8,14 @@ from msgspec import Struct
 
 from twin.domain.decider import Cause
 from twin.domain.errors import Terminal
-from twin.domain.identity import Actor
+from twin.domain.identity import TWIN, Actor
 from twin.domain.previews.commands import Command, parse_command
 from twin.domain.previews.inputs import CommandGiven, Hint
-from twin.domain.previews.names import pull_id
+from twin.domain.previews.names import pull_id, source_id
 from twin.domain.previews.pull_request import Origin, PullRequest
 from twin.domain.previews.pulls import PULL_REQUEST
-from twin.domain.previews.source import PREVIEW_SOURCE, PreviewSource
-from twin.domain.pulls import Permission
+from twin.domain.previews.source import PREVIEW_SOURCE, PreviewSource, RepositorySeen
+from twin.domain.pulls import Permission, Repository
 from twin.ports.deliveries import Comment, News
 from twin.ports.store import Store, StoredDelivery, Tx
 from twin.service.inbox_errands import Telling
@@ -27,19 +27,21 @@ class PullNews(Struct, frozen=True):
 
     store: Store
 
-    async def sources(self, forge: str, repository: str) -> Sequence[PreviewSource]:
-        """Names of repositories are the same in capitals, on all forges."""
+    async def sources(self, forge: str, repository: str, repository_id: int | None) -> Sequence[PreviewSource]:
+        """Those of the repository that is called so, and has that id."""
         rows = every(self.store, PREVIEW_SOURCE.kind, labels={"forge": forge})
-        found = [row.state async for row in rows if row.state.config.repository.casefold() == repository.casefold()]
+        found = [row.state async for row in rows if row.state.is_of(repository, repository_id)]
         # Locks are taken in the order of ids.
         return sorted(found, key=lambda source: pull_id(source.name, 0))
 
     async def told(
         self, sources: Sequence[PreviewSource], delivery: StoredDelivery, news: News, permission: Permission
     ) -> tuple[Telling, ...]:
-        """What each source's pull request is told."""
+        """What each source's pull request is told, and the source if its repository has another name now: another
+        repository may have the old one already. That name is the forge's word, not the delivery's."""
         tellings = []
         for source in sources:
+            tellings += _renaming(source, delivery, news)
             origin = source.origin(news.number)
             if news.comment is None:
                 tellings.append(_hint(origin, delivery, news))
@@ -58,6 +60,19 @@ class PullNews(Struct, frozen=True):
         until = min(delivery.taken_at, comment.at) if comment.at is not None else delivery.taken_at
         then: PullRequest | None = await self.store.history(PULL_REQUEST.kind, entity, until=until)
         return then.pull.head_sha if then is not None and then.pull is not None else None
+
+
+def _renaming(source: PreviewSource, delivery: StoredDelivery, news: News) -> list[Telling]:
+    known, entity = source.known, source_id(source.name)
+    if known is None or known.id != news.repository_id or known.name.casefold() == news.repository.casefold():
+        return []
+    now = Repository(id=known.id, name=news.repository)
+    given, cause = RepositorySeen(repository=now, generation=source.generation), Cause(TWIN, delivery.id)
+
+    def tell(tx: Tx) -> None:
+        tx.transition(PREVIEW_SOURCE.kind, entity, given, cause)
+
+    return [Telling(PREVIEW_SOURCE.kind, entity, tell)]
 
 
 def _hint(origin: Origin, delivery: StoredDelivery, news: News) -> Telling:

@@ -47,10 +47,10 @@ def from_gitea(body: bytes, *, event: str = "pull_request", guid: str = GUID, se
 
 
 def pull_request(
-    number: int = 42, repository: str = "ada/shop", host: str = "github.com", **changes: Any
+    number: int = 42, repository: str = "ada/shop", host: str = "github.com", repository_id: int = 7, **changes: Any
 ) -> dict[str, Any]:
     """Of what a forge sends the part that is read, and something besides."""
-    home = {"full_name": repository, "html_url": f"https://{host}/{repository}", "private": False}
+    home = {"id": repository_id, "full_name": repository, "html_url": f"https://{host}/{repository}", "private": False}
     return {
         "action": "opened",
         "number": number,
@@ -70,6 +70,7 @@ def comment(
     author: str = "ada",
     repository: str = "ada/shop",
     host: str = "github.com",
+    repository_id: int = 7,
     **changes: Any,
 ) -> dict[str, Any]:
     """A comment on a pull request, as both forges send it."""
@@ -78,7 +79,7 @@ def comment(
         "action": "created",
         "issue": {"number": number, "html_url": page, "pull_request": {"html_url": page}},
         "comment": {"id": 99, "user": {"login": author}, "body": text, "html_url": f"{page}#issuecomment-99"},
-        "repository": {"full_name": repository, "html_url": f"https://{host}/{repository}"},
+        "repository": {"id": repository_id, "full_name": repository, "html_url": f"https://{host}/{repository}"},
         "is_pull": True,
     } | changes
 

@@ -33,7 +33,7 @@ def why(answer: News | Nothing) -> str:
 def test_whatever_happens_to_a_pull_request_is_a_hint(kind: str, action: str) -> None:
     told = read(kind, "pull_request", pull_request(action=action))
     what = "pull_request" if " " in action else f"pull_request.{action}"
-    assert told == News(what=what, hosts=("github.com",), repository="ada/shop", number=42)
+    assert told == News(what=what, hosts=("github.com",), repository="ada/shop", number=42, repository_id=7)
 
 
 @BOTH
@@ -51,6 +51,7 @@ def test_a_comment_whose_first_line_is_a_command_is_one(kind: str, text: str, li
     assert isinstance(told, News)
     assert told.comment == Comment(id="99", author="ada", text=line)
     assert (told.repository, told.number, told.hosts) == ("ada/shop", 42, ("github.com",))
+    assert told.repository_id == 7
 
 
 @BOTH

@@ -18,10 +18,12 @@ from twin.domain.previews.source import (
     FreeSlot,
     Reconciled,
     RemoveSource,
+    RepositorySeen,
     TakeSlot,
     Woken,
 )
 from twin.domain.previews.trouble import task_failed
+from twin.domain.pulls import Repository
 from twin.domain.steps import FireTimer, LiftBlock
 
 START = datetime(2026, 1, 5, 9, tzinfo=UTC)
@@ -183,3 +185,43 @@ def test_slots_are_never_exceeded_nor_wasted(most, all_given):
         assert len(tale.state.live) == min(most, len(model))
         assert set(tale.state.unaware) <= tale.state.live.keys()
         assert waiting == [pull for pull in model if pull in waiting], "in order"
+
+
+def seen(tale, name, own=7, **more):
+    return tale.give(RepositorySeen(repository=Repository(id=own, name=name), **{"generation": 1, **more}))
+
+
+def test_it_is_of_the_repository_that_was_seen_first_whatever_that_is_called(tale):
+    assert tale.state.is_of("Shop/Web", 7), "nothing more is known than its name"
+    seen(tale, "shop/web")
+    assert seen(tale, "shop/web") == ()
+    seen(tale, "shop/site")
+    assert tale.state.repository == "shop/site"
+    assert seen(tale, "shop/web", own=8) == (), "another one took its old name"
+    assert tale.state.repository == "shop/site"
+    assert tale.state.is_of("shop/site", None)
+    assert tale.state.is_of("shop/later", 7)
+    assert not tale.state.is_of("shop/web", None)
+    assert not tale.state.is_of("shop/site", 8)
+
+
+def test_it_can_be_configured_by_its_repository_s_new_name(tale):
+    seen(tale, "shop/site")
+    with pytest.raises(Invalid):
+        tale.configure(repository="shop/other")
+    tale.configure(repository="Shop/Site")
+    assert tale.state.origin(42).repository == "Shop/Site"
+    assert tale.state.is_of("shop/later", 7), "it is the same one still"
+
+
+def test_made_anew_it_may_be_of_another_repository(tale):
+    seen(tale, "shop/web")
+    tale.give(RemoveSource())
+    tale.give(Configure(name="web", config=CONFIG))
+    assert not tale.state.is_of("shop/web", 8), "it was not gone yet"
+    tale.give(RemoveSource())
+    tale.give(Reconciled(generation=4))
+    tale.give(Configure(name="web", config=CONFIG))
+    assert seen(tale, "shop/web", generation=4) == (), "asked before it was removed"
+    seen(tale, "shop/web", own=8, generation=5)
+    assert tale.state.is_of("shop/web", 8)

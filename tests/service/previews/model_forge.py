@@ -9,7 +9,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from twin.domain.digest import digest
-from twin.domain.pulls import Permission, Pull
+from twin.domain.errors import Blocked
+from twin.domain.pulls import Permission, Pull, Repository
 from twin.domain.targets import Target
 from twin.ports.forge import Comment, Forge, Listing, Report
 
@@ -33,6 +34,8 @@ class ModelForge:
         self.failing: dict[str, list[Exception]] = {}
         self.losing: dict[str, list[Exception]] = {}
         self.calls: list[str] = []
+        self.home = Repository(id=7, name=REPOSITORY)
+        self.names = {REPOSITORY}
         self._changes = 0
 
     # -- what is shown, where there is one source
@@ -57,7 +60,8 @@ class ModelForge:
 
     def open(self, number: int, sha: str, **more: Any) -> None:
         self.pulls[number] = Pull(
-            repository=REPOSITORY,
+            repository=self.home.name,
+            repository_id=self.home.id,
             number=number,
             state="open",
             draft=False,
@@ -65,7 +69,7 @@ class ModelForge:
             author="ada",
             head_sha=sha,
             head_branch="a-change",
-            head_repository=REPOSITORY,
+            head_repository=self.home.name,
             base_branch="main",
             labels=(),
             url=f"https://forge.test/{REPOSITORY}/pulls/{number}",
@@ -76,6 +80,13 @@ class ModelForge:
     def change(self, number: int, **fields: Any) -> None:
         self.pulls[number] = replace(self.pulls[number], **fields, updated_at=self._now())
 
+    def rename(self, name: str) -> None:
+        """The repository is called so, and answers under its old names too."""
+        self.home = replace(self.home, name=name)
+        self.names.add(name)
+        for number, pull in self.pulls.items():
+            self.pulls[number] = replace(pull, repository=name, head_repository=name)
+
     def _now(self) -> datetime:
         self._changes += 1
         return START + timedelta(seconds=self._changes)
@@ -83,32 +94,36 @@ class ModelForge:
     # -- the port
 
     async def pull(self, repository: str, number: int) -> Pull | None:
-        self._call("pull")
+        self._call("pull", repository)
         return self.pulls.get(number)
 
+    async def repository(self, repository: str) -> Repository:
+        self._call("repository", repository)
+        return self.home
+
     async def open_pulls(self, repository: str, mark: str | None = None) -> Listing:
-        self._call("open_pulls")
+        self._call("open_pulls", repository)
         pulls = tuple(each for each in self.pulls.values() if not each.is_over)
         now = digest(pulls)
         return Listing(pulls=None if mark == now else pulls, mark=now)
 
     async def changed_paths(self, repository: str, number: int) -> tuple[str, ...] | None:
-        self._call("changed_paths")
+        self._call("changed_paths", repository)
         return self.paths
 
     async def comment(self, repository: str, number: int, comment: int) -> Comment | None:
-        self._call("comment")
+        self._call("comment", repository)
         return self.written.get((number, comment))
 
     async def permission(self, repository: str, login: str) -> Permission:
         return "write"
 
     async def content(self, repository: str, path: str, sha: str) -> bytes | None:
-        self._call("content")
+        self._call("content", repository)
         return self.files.get(path)
 
     async def put_comment(self, repository: str, number: int, marker: str, body: str) -> str:
-        self._call("put_comment")
+        self._call("put_comment", repository)
         assert body.startswith(marker)
         thread = self.threads.setdefault(number, [])
         at = next((at for at, each in enumerate(thread) if each.startswith(marker)), len(thread))
@@ -117,12 +132,12 @@ class ModelForge:
         return f"https://forge.test/{number}#comment"
 
     async def report(self, repository: str, sha: str, report: Report) -> None:
-        self._call("report")
+        self._call("report", repository)
         self.reports[sha, report.context] = report
         self._lose("report")
 
     async def deploy(self, repository: str, sha: str, environment: str, report: Report) -> None:
-        self._call("deploy")
+        self._call("deploy", repository)
         self.deployed[sha, environment] = report
         self._lose("deploy")
 
@@ -132,8 +147,10 @@ class ModelForge:
     async def close(self) -> None:
         pass
 
-    def _call(self, name: str) -> None:
+    def _call(self, name: str, repository: str) -> None:
         self.calls.append(name)
+        if repository not in self.names:
+            raise Blocked(f"{repository} is hidden", key=f"gitea/main/repository/{repository}", mend="Show it.")
         if errors := self.failing.get(name):
             raise errors.pop(0)
 

@@ -17,7 +17,7 @@ from twin.domain.previews.inputs import CommandGiven, Hint
 from twin.domain.previews.names import pull_id
 from twin.domain.previews.pull_request import Origin, PullRequest
 from twin.domain.previews.pulls import PULL_REQUEST
-from twin.domain.previews.source import PREVIEW_SOURCE
+from twin.domain.previews.source import PREVIEW_SOURCE, PreviewSource
 from twin.domain.twin import ENVIRONMENT
 from twin.engine.opened import OpenedForges
 from twin.service.component_logs import ComponentLogs
@@ -61,6 +61,12 @@ class Scene:
 
     def origin(self, number: int) -> Origin:
         return Origin(source="guestbook", forge=FORGE, repository=REPOSITORY, number=number, project="shop")
+
+    async def source(self) -> PreviewSource:
+        row = await self.world.store.entity(PREVIEW_SOURCE.kind, "src_guestbook")
+        assert row is not None
+        state: PreviewSource = row.state
+        return state
 
     async def hint(self, number: int = 42) -> None:
         """A webhook comes, and what follows from it."""

@@ -15,8 +15,23 @@ from twin.domain.naming import check_name
 from twin.domain.operations import BlockRaised
 from twin.domain.previews.config import SourceConfig, check_config
 from twin.domain.previews.pull_request import Origin
+from twin.domain.previews.source_events import (
+    Event,
+    PullWoken,
+    RepositoryKnown,
+    SlotAwaited,
+    SlotLeft,
+    SlotTaken,
+    SourceConfigured,
+    SourceErrandFailed,
+    SourceErrandsCleared,
+    SourceReconciled,
+    SourceRemoved,
+    Waiting,
+)
 from twin.domain.previews.tasks import PREVIEWS, forge_queue
 from twin.domain.previews.trouble import TaskFailed, Trouble, trouble
+from twin.domain.pulls import Repository
 from twin.domain.steps import FireTimer, LiftBlock
 from twin.domain.timers import TIMERS
 
@@ -29,18 +44,12 @@ WAKE = "wake:"
 """The errand to tell a pull request, whose entity follows, that it has a slot now."""
 
 
-class Waiting(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A pull request that waits for a slot. `most`: how many may live at once by its own file."""
-
-    pull: str
-    at: datetime
-    most: int | None = None
-
-
 class PreviewSource(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A source. `live`: the pull requests that hold a slot, and since when; `queue`: those that wait, the first first;
     `unaware`: those that were given one and do not know it. `generation` counts the configurations, `reconciled` is
-    the last that was reconciled. `mark`: what the forge gave with its last listing, `listed`: names what that was."""
+    the last that was reconciled. `mark`: what the forge gave with its last listing, `listed`: names what that was.
+    `known`: the repository that it is of, as the forge showed it last: it is this one for good, whatever is called so.
+    """
 
     name: str
     config: SourceConfig
@@ -54,6 +63,19 @@ class PreviewSource(Struct, frozen=True, kw_only=True, omit_defaults=True):
     reconciled: int = 0
     reconciled_at: datetime | None = None
     troubles: dict[str, Trouble] = field(default_factory=dict)
+    known: Repository | None = None
+
+    @property
+    def repository(self) -> str:
+        """What the repository is called now, as far as is known."""
+        return self.known.name if self.known is not None else self.config.repository
+
+    def is_of(self, repository: str, repository_id: int | None) -> bool:
+        """Whether it is the source of the repository that is called so and has that id, if the id is known. Names are
+        the same in capitals, on all forges."""
+        if self.known is not None and repository_id is not None:
+            return self.known.id == repository_id
+        return self.repository.casefold() == repository.casefold()
 
     @property
     def at_rest(self) -> bool:
@@ -118,86 +140,24 @@ class Reconciled(Struct, frozen=True, kw_only=True):
     listed: str | None = None
 
 
-Input = Configure | RemoveSource | TakeSlot | FreeSlot | Woken | Reconciled | TaskFailed | LiftBlock | FireTimer
+class RepositorySeen(Struct, frozen=True, kw_only=True):
+    """The forge showed this repository to whoever asked for the one of the source, which was of that generation."""
 
-
-# -- events
-
-
-class SourceConfigured(Struct, frozen=True, kw_only=True, tag="source_configured", tag_field="type"):
-    """The configuration is this now."""
-
-    name: str
-    config: SourceConfig
+    repository: Repository
     generation: int
 
 
-class SourceRemoved(Struct, frozen=True, kw_only=True, tag="source_removed", tag_field="type"):
-    """There are no previews of it any more, as soon as all of them are gone."""
-
-    generation: int
-
-
-class SlotTaken(Struct, frozen=True, kw_only=True, tag="slot_taken", tag_field="type"):
-    """A pull request has a slot. `waited`: it stood in the queue, so that it has to be told."""
-
-    pull: str
-    at: datetime
-    waited: bool = False
-
-
-class SlotAwaited(Struct, frozen=True, kw_only=True, tag="slot_awaited", tag_field="type"):
-    """A pull request waits for a slot."""
-
-    waiting: Waiting
-
-
-class SlotLeft(Struct, frozen=True, kw_only=True, tag="slot_left", tag_field="type"):
-    """A pull request has no slot any more, nor waits for one."""
-
-    pull: str
-
-
-class PullWoken(Struct, frozen=True, kw_only=True, tag="pull_woken", tag_field="type"):
-    """A pull request was told that it has a slot."""
-
-    pull: str
-
-
-class SourceReconciled(Struct, frozen=True, kw_only=True, tag="source_reconciled", tag_field="type"):
-    """What the forge lists was compared with what is known."""
-
-    generation: int
-    at: datetime
-    mark: str | None = None
-    listed: str | None = None
-
-
-class SourceErrandFailed(Struct, frozen=True, kw_only=True, tag="source_errand_failed", tag_field="type"):
-    """A task could not be done."""
-
-    task: str
-    trouble: Trouble
-
-
-class SourceErrandsCleared(Struct, frozen=True, kw_only=True, tag="source_errands_cleared", tag_field="type"):
-    """A block was resolved: what waited goes on."""
-
-    tasks: tuple[str, ...]
-    block: str
-
-
-Event = (
-    SourceConfigured
-    | SourceRemoved
-    | SlotTaken
-    | SlotAwaited
-    | SlotLeft
-    | PullWoken
-    | SourceReconciled
-    | SourceErrandFailed
-    | SourceErrandsCleared
-    | BlockRaised
+Input = (
+    Configure
+    | RemoveSource
+    | TakeSlot
+    | FreeSlot
+    | Woken
+    | Reconciled
+    | RepositorySeen
+    | TaskFailed
+    | LiftBlock
+    | FireTimer
 )
 
 
@@ -224,7 +184,9 @@ class PreviewSourceDecider(JsonCodec[PreviewSource, Event]):
         """The state after an event."""
         if isinstance(event, SourceConfigured):
             before = state or PreviewSource(name=event.name, config=event.config)
-            return replace(before, config=event.config, generation=event.generation, removed=False)
+            # What was removed, and made anew under the same name, may be of another repository.
+            known = before.known if not before.at_rest else None
+            return replace(before, config=event.config, generation=event.generation, removed=False, known=known)
         assert state is not None, "a source begins by being configured"
         return _after(state, event)
 
@@ -258,7 +220,7 @@ def _configure(state: PreviewSource | None, given: Configure) -> Iterator[Event]
         return
     for fixed in ("forge", "repository", "project"):
         was, wanted = getattr(state.config, fixed), getattr(given.config, fixed)
-        if was != wanted and not state.at_rest:
+        if was != wanted and not state.at_rest and not (fixed == "repository" and _is_its_name(state, wanted)):
             raise Invalid(
                 f"{fixed} of preview source {given.name} is {was!r}; it stays while the source lives",
                 field=fixed,
@@ -266,6 +228,10 @@ def _configure(state: PreviewSource | None, given: Configure) -> Iterator[Event]
             )
     if state.removed or state.config != given.config:
         yield SourceConfigured(name=given.name, config=given.config, generation=state.generation + 1)
+
+
+def _is_its_name(state: PreviewSource, name: str) -> bool:
+    return state.known is not None and state.known.name.casefold() == name.casefold()
 
 
 def _missing(given: Input) -> tuple[Event, ...]:
@@ -295,6 +261,11 @@ def _decide(state: PreviewSource, given: Input, context: Context) -> Iterator[Ev
                 yield PullWoken(pull=pull)
         case Reconciled(generation=generation, mark=mark, listed=listed):
             yield SourceReconciled(generation=generation, at=context.now, mark=mark, listed=listed)
+        case RepositorySeen(repository=seen, generation=generation):
+            known = state.known
+            first = known is None and generation == state.generation
+            if first or (known is not None and known.id == seen.id and known != seen):
+                yield RepositoryKnown(repository=seen)
         case TaskFailed():
             found = trouble(state.troubles.get(given.task), given, context, final=False)
             yield SourceErrandFailed(task=given.task, trouble=found)
@@ -338,6 +309,8 @@ def _after(state: PreviewSource, event: Event) -> PreviewSource:
                 reconciled_at=at,
                 troubles=_without(state, (RECONCILE,)),
             )
+        case RepositoryKnown(repository=repository):
+            return replace(state, known=repository)
         case SourceErrandFailed(task=task, trouble=found):
             return replace(state, troubles={**state.troubles, task: found})
         case SourceErrandsCleared(tasks=tasks):

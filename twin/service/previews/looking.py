@@ -18,6 +18,7 @@ from twin.domain.previews.trouble import TaskFailed, task_failed
 from twin.domain.pulls import Pull
 from twin.ports.forge import Forge, OpenForges
 from twin.ports.store import Store
+from twin.service.previews.belonging import belongs
 from twin.service.previews.repository_file import MOST, read_aside
 
 KEPT = 128
@@ -42,11 +43,17 @@ class Looking:
         """The answer to the look that is wanted. Raises `StepFailure`: then nothing follows from it."""
         origin, wanted = state.origin, state.wanted
         forge = await self._forges.forge(origin.forge, origin.project)
-        pull = await forge.pull(origin.repository, origin.number)
-        if pull is None or pull.is_over:
-            return Looked(look=wanted, pull=pull)
         row = await self._store.entity(PREVIEW_SOURCE.kind, source_id(origin.source))
         source: PreviewSource | None = row.state if row is not None else None
+        name = source.repository if source is not None and source.known is not None else origin.repository
+        pull = await forge.pull(name, origin.number)
+        if source is not None and not source.removed:
+            # That there is no such pull request says nothing unless it is the same repository that has none.
+            ask = pull is None and source.known is not None
+            home = await forge.repository(name) if ask else pull.home if pull is not None else None
+            await belongs(self._store, source, home)
+        if pull is None or pull.is_over:
+            return Looked(look=wanted, pull=pull)
         config = source.config if source is not None and not source.removed else None
         if config is None:
             return Looked(look=wanted, pull=pull, verdict=judge(None, pull, paths=None, sandbox=self._sandbox))

@@ -9,11 +9,12 @@ from twin.domain.previews.inputs import Published
 from twin.domain.previews.inputs import Publishing as Announced
 from twin.domain.previews.pull_request import SINKS, PullRequest
 from twin.domain.previews.pulls import PULL_REQUEST
-from twin.domain.previews.tasks import PUBLISH
+from twin.domain.previews.tasks import LOOK, PUBLISH
 from twin.domain.previews.words import Publication, context, marker, publication, with_logs
 from twin.ports.forge import OpenForges, Report
 from twin.ports.store import Claimed, Store, Tx
 from twin.service.component_logs import ComponentLogs
+from twin.service.previews.belonging import REPLACED, Replaced
 from twin.service.principals import Principal
 
 LINES = 60
@@ -60,16 +61,20 @@ class Publishing:
 
     async def _tell(self, pull: str, state: PullRequest, said: Publication) -> None:
         origin = state.origin
+        look = state.troubles.get(LOOK)
+        if look is not None and look.about == REPLACED:
+            raise Replaced(look.message, mend=look.mend)  # it is nothing to those who look at another repository
         forge = await self._forges.forge(origin.forge, origin.project)
+        repository = state.pull.repository if state.pull is not None else origin.repository
         report = Report(context=context(origin.source), outcome=said.outcome, summary=said.summary, url=said.url)
         match said.sink:
             case "comment":
                 body = said.body if said.logs is None else await self._with_logs(state, said)
-                await forge.put_comment(origin.repository, origin.number, marker(pull), body)
+                await forge.put_comment(repository, origin.number, marker(pull), body)
             case "status":
-                await forge.report(origin.repository, said.sha, report)
+                await forge.report(repository, said.sha, report)
             case "deployment":
-                await forge.deploy(origin.repository, said.sha, said.environment or origin.source, report)
+                await forge.deploy(repository, said.sha, said.environment or origin.source, report)
 
     async def _with_logs(self, state: PullRequest, said: Publication) -> str:
         assert said.logs is not None

@@ -19,6 +19,7 @@ from twin.domain.previews.words import publication
 from twin.domain.quotas import QuotaReached
 from twin.ports.changes import Changes
 from twin.ports.store import Claimed, Store, Tx
+from twin.service.previews.belonging import REPLACED, Replaced
 from twin.service.previews.committing import committed
 from twin.service.previews.deploying import Deploying
 from twin.service.previews.looking import Looking
@@ -48,6 +49,8 @@ class PullErrands:
             return await self._run(task, state)
         except QuotaReached as reached:
             return no_room(task.key, reached, about)
+        except Replaced as replaced:
+            return task_failed(task.key, replaced, REPLACED if task.key == LOOK else about)
         except StepFailure as failure:
             return task_failed(task.key, failure, about)
 

@@ -25,6 +25,7 @@ from twin.ports.clock import Clock
 from twin.ports.forge import OpenForges
 from twin.ports.store import Claimed, Store, Tx
 from twin.service.paging import every
+from twin.service.previews.belonging import belongs
 
 
 class SourceErrands:
@@ -59,9 +60,10 @@ class SourceErrands:
         # That nothing has changed at the forge says something only of who is known as the forge has listed him. Whoever
         # came and went between two listings is in neither of them.
         as_listed = source.listed is not None and source.listed == _digest(_open(known.values()))
-        listing = await forge.open_pulls(source.config.repository, source.mark if as_listed and not news else None)
+        listing = await forge.open_pulls(source.repository, source.mark if as_listed and not news else None)
         listed_as = source.listed
         if listing.pulls is not None:
+            await belongs(self._store, source, next((pull.home for pull in listing.pulls), None))
             listed_as = _digest(listing.pulls)
             listed = {pull.number: pull for pull in listing.pulls}
             differ = {number for number, pull in listed.items() if _differs(known.get(number), pull)}

@@ -92,12 +92,20 @@ class ForgeConformance(ForgeTrouble):
                 await use(forge, repository, 1, NOWHERE)
             assert refused.value.key == f"{self.kind.name}/test/repository/{repository}"
 
-    async def test_renamed_repository_answers_under_its_old_name(self, world: ForgeWorld, forge: Forge) -> None:
+    async def test_renamed_repository_answers_under_its_old_name_and_tells_the_new_one(
+        self, world: ForgeWorld, forge: Forge
+    ) -> None:
         number = await world.open_pull()
+        before = await forge.repository(world.repository)
         old = await world.rename()
+        assert before.name == old != world.repository
         pull = await forge.pull(old, number)
         assert pull is not None
-        assert (pull.repository, pull.is_fork) == (old, False)
+        assert (pull.repository, pull.head_repository) == (world.repository, world.repository)
+        now = await forge.repository(old)
+        assert (now.id, now.name) == (before.id, world.repository)
+        assert now == pull.home == await forge.repository(world.repository)
+        assert (await forge.open_pulls(old)).pulls == (pull,)
         await forge.put_comment(old, number, MARKER, "moved")
         assert [body for _, body in await world.comments(number)] == [f"{MARKER}\nmoved"]
 

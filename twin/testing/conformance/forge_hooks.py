@@ -28,6 +28,7 @@ PENDING = Report(context=CONTEXT, outcome="pending", summary="is being made")
 
 USES: dict[str, Use] = {
     "pull": lambda forge, repository, number, sha: forge.pull(repository, number),
+    "repository": lambda forge, repository, number, sha: forge.repository(repository),
     "open_pulls": lambda forge, repository, number, sha: forge.open_pulls(repository),
     "changed_paths": lambda forge, repository, number, sha: forge.changed_paths(repository, number),
     "comment": lambda forge, repository, number, sha: forge.comment(repository, number, 1),

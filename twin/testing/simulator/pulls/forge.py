@@ -10,7 +10,7 @@ from typing import Protocol
 
 from twin.domain.errors import Blocked, Transient
 from twin.domain.previews.narrowing import FILE
-from twin.domain.pulls import Permission, Pull
+from twin.domain.pulls import Permission, Pull, Repository
 from twin.domain.targets import Target
 from twin.forges import sticky
 from twin.forges.listing import Mark, Page, whole
@@ -18,7 +18,7 @@ from twin.forges.sticky import Comment
 from twin.ports.forge import Comment as Written
 from twin.ports.forge import Listing, Report
 from twin.testing.simulator.journal import Journal
-from twin.testing.simulator.pulls.truth import HOST, MEMBERS, ONE_OF_US, TARGET, ForgeTruth, Key, denies
+from twin.testing.simulator.pulls.truth import HOST, MEMBERS, ONE_OF_US, TARGET, ForgeTruth, Key, denies, id_of
 from twin.testing.simulator.setting import Fate
 from twin.testing.simulator.worlds import Caller, Worlds
 
@@ -57,6 +57,11 @@ class SimulatedForge:
             self._truth.denied(key)
         await self._caller.passage("an answer")
         return found
+
+    async def repository(self, repository: str) -> Repository:
+        """Each is always the same."""
+        await self._pass(f"repository {repository}")
+        return Repository(id=id_of(repository), name=repository)
 
     async def open_pulls(self, repository: str, mark: str | None = None) -> Listing:
         """Over pages; now and then a part of it, or nothing, that looks whole."""

@@ -14,7 +14,8 @@ from twin.domain.previews.events import CommandTaken, PullLooked
 from twin.domain.previews.names import source_id
 from twin.domain.previews.pull_request import PullRequest
 from twin.domain.previews.pulls import PULL_REQUEST
-from twin.domain.previews.source import PREVIEW_SOURCE, PreviewSource, SlotTaken, SourceRemoved
+from twin.domain.previews.source import PREVIEW_SOURCE, PreviewSource
+from twin.domain.previews.source_events import SlotTaken, SourceRemoved
 from twin.domain.previews.standing import standing
 from twin.domain.previews.tasks import APART
 from twin.store import chain

@@ -7,6 +7,7 @@ may destroy.
 from __future__ import annotations
 
 import asyncio
+import zlib
 from datetime import timedelta
 from typing import Any
 
@@ -53,6 +54,11 @@ class Written(Struct):
     at: float
 
 
+def id_of(repository: str) -> int:
+    """Its own: none is renamed."""
+    return zlib.crc32(repository.encode())
+
+
 class ForgeTruth:
     """All that the forge has. `denials`: when it has shown a pull request as one that should have no preview."""
 
@@ -76,6 +82,7 @@ class ForgeTruth:
         self._commit(sha, fork=fork, file=file)
         pull = Pull(
             repository=repository,
+            repository_id=id_of(repository),
             number=number,
             state="open",
             draft=False,
