@@ -46,7 +46,7 @@ def test_a_pull_request_has_a_preview_until_it_is_closed(scene: OnGitHub) -> Non
     assert len(scene.hub.sent("POST", f"{home}/issues/{number}/comments")) == 1, "one comment, ever; then it is edited"
     assert scene.hub.sent("DELETE") == []
     for sha in (life.first, life.second):
-        assert {each["environment"] for each in scene.repository.deployments(sha)} == {f"pr-{number}"}
+        assert {each["environment"] for each in scene.repository.deployments(sha)} == {f"shop/pr-{number}"}
         assert "success" in scene.deployment(sha)
 
     def is_over() -> bool:
