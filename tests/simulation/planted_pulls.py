@@ -38,9 +38,9 @@ BUGS_OF_PULLS = (
         "a forge that does not answer counts as one that has it no more",
         1,
         "twin/service/previews/looking.py",
-        "        pull = await forge.pull(origin.repository, origin.number)\n",
+        "        pull = await forge.pull(name, origin.number)\n",
         "        try:\n"
-        "            pull = await forge.pull(origin.repository, origin.number)\n"
+        "            pull = await forge.pull(name, origin.number)\n"
         "        except Exception:\n"
         "            pull = None\n",
         "forge,forge_limit",
