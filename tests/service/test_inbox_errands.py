@@ -71,11 +71,14 @@ class Forges:
     def __init__(self, forge: TalkingForge) -> None:
         self._forge = forge
         self.missing: Blocked | None = None
+        self.limits: Blocked | None = None
 
     async def forge(self, target: str, project: str | None = None) -> Any:
         assert target == FORGE
         if self.missing is not None:
             raise self.missing
+        if project is not None and self.limits is not None:
+            raise self.limits
         return self._forge
 
     async def close(self) -> None:
@@ -324,6 +327,14 @@ async def test_a_command_comes_with_what_its_author_may_do(mail: Mail) -> None:
     assert mail.pulls.commands == [("/twin extend 2d", "read")]
     assert await mail.count() == 100
     assert (await mail.handled())["d1"] == ("given", "ada wrote '/twin extend 2d' on ada/shop#1")
+
+
+async def test_a_forge_that_is_for_others_by_now_carries_no_commands(mail: Mail) -> None:
+    mail.forges.limits = Blocked("not for shop", key=f"{FORGE}/limits/shop", mend="Widen it.")
+    await mail.command("d1", "/twin destroy")
+    await mail.work()
+    assert mail.pulls.commands == mail.forge.asked == []
+    assert (await mail.handled())["d1"] == ("ignored", f"{FORGE} does not take previews of its projects any more")
 
 
 @pytest.mark.parametrize(

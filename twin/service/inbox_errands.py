@@ -18,7 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from twin.domain.decider import Cause
-from twin.domain.errors import Problem, StepFailure, Terminal, Transient, Unavailable
+from twin.domain.errors import Blocked, Problem, StepFailure, Terminal, Transient, Unavailable
 from twin.domain.identity import TWIN
 from twin.domain.inbox import (
     DELIVERIES,
@@ -101,6 +101,14 @@ class _Known:
         """The one that delivered."""
         self._forge = self._forge or await self._forges.forge(self._target)
         return self._forge
+
+    async def serves(self, project: str) -> bool:
+        """Whether it is for the previews of that project."""
+        try:
+            await self._forges.forge(self._target, project)
+        except Blocked:
+            return False
+        return True
 
     async def sources(self, news: News) -> Sequence[PreviewSource]:
         """Those of its repository."""
@@ -220,6 +228,8 @@ class InboxErrands:
             return _ignore(f"no preview source names {news.repository}")
         permission: Permission = "none"
         if news.comment is not None:
+            if not (sources := [each for each in sources if await known.serves(each.config.project)]):
+                return _ignore(f"{delivery.target} does not take previews of its projects any more")
             there = await forge.comment(news.repository, news.number, int(news.comment.id))
             commanded = _as_it_stands(news.comment, there)
             if isinstance(commanded, Nothing):
