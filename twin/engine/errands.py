@@ -78,6 +78,7 @@ class ErrandRunner:
             if not tx.holds(task, self._worker):
                 return
             if given is not None:
+                tx.end_wait(task)
                 tx.transition(task.entity_kind, task.entity, given, Cause(TWIN))
             # Should the entity want the same once more, it is due: something may have happened meanwhile.
             tx.release(task)

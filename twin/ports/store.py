@@ -187,6 +187,12 @@ class Tx(Protocol):
         if another transaction is counting on the same queue: then a claim of the usual kind finds them."""
         ...
 
+    def end_wait(self, task: Claimed) -> bool:
+        """Have a leased task be due no more, since its outcome follows in this transaction: a transition of its entity,
+        which says anew when it is due. Without that, one that began to wait before the clock was set back would go on
+        waiting so. False if this epoch's lease is over."""
+        ...
+
     def release(self, task: Claimed, *, died: bool = False) -> bool:
         """Take back the lease of this epoch: of a task that was not started, or (`died`, counted in `deaths`) whose
         worker is dead; False if it is leased no more. The transition that follows a started one makes it due."""

@@ -209,6 +209,7 @@ _take_due = Prepared(update(tasks).where(_this_row & (tasks.c.due_at <= bindpara
 _release = Prepared(
     update(tasks).where(_under_epoch).values(lease_owner=None, deaths=tasks.c.deaths + bindparam("died"), progress=None)
 )
+_end_wait = Prepared(update(tasks).where(_under_epoch).values(due_at=None))
 _put_off = Prepared(update(tasks).where(_under_epoch).values(lease_owner=None, due_at=bindparam("new_due")))
 # By its key alone: one row is locked and no other, so that it waits for nobody who holds more than that.
 _tell = Prepared(update(tasks).where(_under_epoch).values(progress=bindparam("text")))
@@ -236,6 +237,11 @@ def release(tx: Transaction, task: Claimed, *, died: bool) -> bool:
     if freed:
         tx.woken.add((task.entity, task.kind, task.key))
     return freed
+
+
+def end_wait(tx: Transaction, task: Claimed) -> bool:
+    """Have nothing be due under the lease of this epoch; False if there is none."""
+    return _end_wait.run(tx.connection, _place(task)).rowcount > 0
 
 
 def put_off(tx: Transaction, task: Claimed, seconds: float) -> None:

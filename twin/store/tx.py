@@ -113,6 +113,11 @@ class SqlTx:
         self._lock(task.entity_kind, task.entity)
         return tasks.holder(self._tx, task) == worker
 
+    def end_wait(self, task: Claimed) -> bool:
+        """What the task waited for is over: when it is due again, the transition that follows says."""
+        self._lock(task.entity_kind, task.entity)
+        return tasks.end_wait(self._tx, task)
+
     def take(self, task: Claimed) -> bool:
         """Whether a block task is still due; it is no more."""
         self._lock(task.entity_kind, task.entity)

@@ -15,8 +15,10 @@ from twin.domain.identity import TWIN
 from twin.domain.previews.config import CloneFrom, SourceConfig
 from twin.domain.quotas import Quotas
 from twin.domain.targets import Target
+from twin.engine.embedded.reaper import Reaper
 from twin.ports.store import EventFilter
 from twin.service.principals import Principal, Request
+from twin.testing.inline import WORKER
 from twin.testing.world import ADMIN, open_world
 
 
@@ -392,3 +394,18 @@ async def test_what_strangers_may_name_means_nothing(scene: Scene) -> None:
     for said in (scene.forge.comments[42], scene.forge.statuses[A].summary):
         assert "script" not in said
         assert "@everyone" not in said
+
+
+async def test_of_a_clock_that_is_set_back_the_forge_hears_nothing(scene: Scene) -> None:
+    """What has been done waits anew, and not as long as the time that has been is yet to come again."""
+    await scene.configure()
+    scene.forge.open(42, A)
+    await scene.hint()
+    await scene.world.engine.run_until_quiet(until=scene.world.clock.now() + timedelta(minutes=4, seconds=30))
+    scene.world.clock.advance(-timedelta(hours=5))
+    await Reaper(scene.world.store, scene.world.executor, 60.0, WORKER, tuple).reap()
+    asked = len(scene.forge.calls)
+    for _ in range(60):
+        await scene.world.engine.run_due()
+        scene.world.clock.advance(timedelta(seconds=20))
+    assert 2 <= scene.forge.calls[asked:].count("open_pulls") <= 5, "twenty minutes have passed"
