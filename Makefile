@@ -34,7 +34,7 @@ GITEA := .tools/gitea
 CADDY := .tools/caddy
 WITH_PULUMI := tests tests/providers tests/providers/test_pulumi% tests/acceptance tests/acceptance/test_pulumi% tests/examples%
 WITH_GITEA := tests tests/providers tests/providers/test_gitea% tests/acceptance tests/acceptance/test_pull_requests%
-WITH_CADDY := tests tests/providers tests/providers/test_caddy% tests/providers/test_local% tests/acceptance tests/acceptance/test_route% tests/acceptance/test_pull_requests% tests/acceptance/test_github% tests/acceptance/test_ten% tests/examples%
+WITH_CADDY := tests tests/providers tests/providers/test_caddy% tests/providers/test_local% tests/acceptance tests/acceptance/test_route% tests/acceptance/test_pull_requests% tests/acceptance/test_github% tests/acceptance/test_ten% tests/acceptance/test_doors% tests/examples%
 
 test: $(STAMP) $(if $(filter $(WITH_PULUMI),$(SUITES)),$(PULUMI)) $(if $(filter $(WITH_GITEA),$(SUITES)),$(GITEA)) $(if $(filter $(WITH_CADDY),$(SUITES)),$(CADDY)) ## all tests, with real servers; SUITES=tests/store or ARGS="-k scale" narrow them
 	@$(PY) -m pytest $(SUITES) $(ARGS)
