@@ -22,6 +22,7 @@ from twin.store import chain
 from twin.store.moments import to_micros
 from twin.testing.simulator.journal import Journal
 from twin.testing.simulator.pulls.truth import ForgeTruth, Key
+from twin.testing.simulator.virtual_loop import START
 
 _KINDS: dict[str, Decider[Any, Any, Any]] = {each.kind: each for each in (INBOX, PULL_REQUEST, PREVIEW_SOURCE)}
 _ROWS = "SELECT kind, key, queue, due_at, lease_owner FROM tasks WHERE entity = ?"
@@ -152,7 +153,9 @@ class PullOracle:
     def _destroyed(self, pull: str, env: Environment) -> None:
         """By its pull request: as somebody or time has ended it, or as the forge has said so, twice."""
         state: PullRequest = self.states[pull]
-        removed = _now() - self._removed.get(source_id(state.origin.source), -_REMEMBERED) < _REMEMBERED
+        # The first answer may have been that its source was gone, long before one could be asked for the second time.
+        since = (state.leaving_since - START).total_seconds() if state.leaving_since is not None else _now()
+        removed = min(since, _now()) - self._removed.get(source_id(state.origin.source), -_REMEMBERED) < _REMEMBERED
         source: PreviewSource = self.states[source_id(state.origin.source)]
         if state.ended is not None or source.removed or removed:
             return
