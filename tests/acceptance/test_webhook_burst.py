@@ -96,7 +96,8 @@ class Forge:
 
     async def _deliver(self, http: httpx.AsyncClient, each: Happening) -> None:
         host = self.github.url.partition("://")[2]
-        payload = pull_request(each.pull, REPOSITORY, host, action=each.action, filler="x" * 8000)
+        home = self.repository["id"]
+        payload = pull_request(each.pull, REPOSITORY, host, home, action=each.action, filler="x" * 8000)
         body = json.dumps(payload).encode()
         began = time.monotonic()
         try:

@@ -33,15 +33,15 @@ class Delivery(Struct, frozen=True):
     body: bytes
 
 
-def burst(pulls: int, host: str, *, name: str) -> list[Delivery]:
-    """Shuffled, and the same each time but for its name."""
-    made = [_delivery(pull, action, host, name) for pull in range(1, pulls + 1) for action in EVENTS]
+def burst(pulls: int, host: str, *, name: str, home: int = 1) -> list[Delivery]:
+    """Shuffled, and the same each time but for its name. `home`: the repository's id."""
+    made = [_delivery(pull, action, host, name, home) for pull in range(1, pulls + 1) for action in EVENTS]
     random.Random(6).shuffle(made)
     return made
 
 
-def _delivery(pull: int, action: str, host: str, name: str) -> Delivery:
-    payload = pull_request(pull, REPOSITORY, host, action=action)
+def _delivery(pull: int, action: str, host: str, name: str, home: int) -> Delivery:
+    payload = pull_request(pull, REPOSITORY, host, home, action=action)
     payload["links"] = {each: f"https://{host}/{REPOSITORY}/{pull}/{each}{{/sha}}" for each in _links()}
     body = json.dumps(payload).encode()
     guid = f"{name}-{pull}-{action}"

@@ -66,7 +66,7 @@ class Hub(GitHub):
 
 async def main() -> None:
     async with Hub() as hub:
-        _say({"url": hub.url, "token": hub.token(US)})
+        _say({"url": hub.url, "token": hub.token(US), "home": hub.repository["id"]})
         if not await asyncio.to_thread(sys.stdin.readline):
             return
         hub.open(int(sys.argv[1]))

@@ -145,7 +145,7 @@ async def _configure(client: Client, directory: Path, where: dict[str, Any], pul
 async def _followed(
     client: Client, served: Served, forge: Hub, where: dict[str, Any], pulls: int, shelf: Path
 ) -> dict[str, Any]:
-    deliveries = burst(pulls, where["url"].partition("://")[2], name="path")
+    deliveries = burst(pulls, where["url"].partition("://")[2], name="path", home=where["home"])
     answers, process = Answers(), psutil.Process(served.process.pid)
     used, began = _seconds(process), time.monotonic()
     await answers.send(client.pool, deliveries)

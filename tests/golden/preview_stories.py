@@ -33,12 +33,13 @@ from twin.domain.previews.source import (
     FreeSlot,
     Reconciled,
     RemoveSource,
+    RepositorySeen,
     TakeSlot,
     Woken,
 )
 from twin.domain.previews.standing import wish
 from twin.domain.previews.trouble import task_failed
-from twin.domain.pulls import Pull
+from twin.domain.pulls import Pull, Repository
 from twin.domain.steps import FireTimer, LiftBlock
 from twin.testing.story import START
 
@@ -183,8 +184,22 @@ def a_source_s_slots() -> tuple[Any, list[Any]]:
     )
 
 
+def a_source_whose_repository_is_renamed() -> tuple[Any, list[Any]]:
+    """Seen, renamed, and its name taken by another one, which changes nothing."""
+    return _told(
+        PREVIEW_SOURCE,
+        [
+            (0, Configure(name="web", config=CONFIG)),
+            (1, RepositorySeen(repository=Repository(id=7, name="shop/web"), generation=1)),
+            (2, RepositorySeen(repository=Repository(id=7, name="shop/site"), generation=1)),
+            (3, RepositorySeen(repository=Repository(id=8, name="shop/web"), generation=1)),
+        ],
+    )
+
+
 PREVIEW_STORIES: dict[str, Any] = {
     "pull_request/a-fork-s-life": (PULL_REQUEST, a_fork_s_life),
     "pull_request/a-comment-on-its-way": (PULL_REQUEST, a_comment_on_its_way),
     "preview_source/a-source-s-slots": (PREVIEW_SOURCE, a_source_s_slots),
+    "preview_source/a-renamed-repository": (PREVIEW_SOURCE, a_source_whose_repository_is_renamed),
 }

@@ -20,6 +20,7 @@ from tests.waiting import eventually
 from twin.store import migrations
 
 FIRST = "0001"
+_COLUMNS = {"tasks": "progress", "events": "pull"}
 _IN_FLIGHT = """
 SELECT count(CASE WHEN kind = 'step' AND lease_owner IS NOT NULL THEN 1 END),
        count(CASE WHEN kind = 'step' AND lease_owner IS NULL AND due_at IS NOT NULL THEN 1 END),
@@ -61,7 +62,8 @@ def test_what_was_begun_before_the_upgrade_ends_after_it(
         for process in processes if killed else ():
             service.kill(process)
         with engine.begin() as connection:
-            connection.execute(text("ALTER TABLE tasks DROP COLUMN progress"))
+            for table, column in _COLUMNS.items():
+                connection.execute(text(f"ALTER TABLE {table} DROP COLUMN {column}"))
             _mark(connection, FIRST)
             if not killed:
                 migrations.upgrade(connection)  # in one transaction: this worker, unlike one of that time, needs it all
@@ -107,14 +109,15 @@ def _with_build(path: Path) -> Path:
 
 
 def _make_first(engine: Engine) -> None:
-    """The schema of the first version. It is marked as the newest, and has the one column which today's processes need,
-    so that they work on it as those of its time did: the versions after it have changed no row."""
+    """The schema of the first version. It is marked as the newest, and has the columns which today's processes need, so
+    that they work on it as those of its time did: the versions after it have changed no row."""
     newest = migrations.head()
     assert newest is not None
     assert newest > FIRST
     with engine.begin() as connection:
         command.upgrade(migrations._config(connection), FIRST)
-        connection.execute(text("ALTER TABLE tasks ADD COLUMN progress TEXT"))
+        for table, column in _COLUMNS.items():
+            connection.execute(text(f"ALTER TABLE {table} ADD COLUMN {column} TEXT"))
         _mark(connection, newest)
 
 
